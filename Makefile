@@ -1,0 +1,42 @@
+# Two commands need nothing but Python 3.11+: `make demo` and `make test`. Both set up .venv the first time.
+
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three, thin strokes" \
+	"a bold yellow 5 on dark blue, leaning right"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint clean
+.DELETE_ON_ERROR:
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## */  make \1 - /p' Makefile
+
+demo: .venv/.installed  ## four prompts become one picture
+	$(BIN)/tinyldm generate $(PROMPTS) --out $(DEMO)
+	@echo "The four pictures lie in $(CURDIR)/$(DEMO)/, side by side in $(CURDIR)/$(DEMO)/grid.png"
+
+test: lint  ## every check and every test
+	$(BIN)/python -m pytest -q
+
+lint: .venv/.installed-dev  ## style only
+	$(BIN)/ruff check .
+
+clean:  ## remove .venv and everything that the commands wrote
+	rm -rf .venv build outputs $(DEMO) *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is newer than pyproject.toml when what that asks for is installed, so that a second run starts at once.
+.venv/.installed: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install -q -e '.[dev]'
+	@touch .venv/.installed $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "tinyldm needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv

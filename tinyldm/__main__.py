@@ -1,0 +1,3 @@
+from tinyldm.cli import main
+
+main()

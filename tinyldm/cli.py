@@ -1,0 +1,247 @@
+"""The command line: ``tinyldm generate``, ``train`` and ``evaluate``.
+
+Design choices
+- A ``train`` command's defaults are the recipe of the shipped file of that name.
+- Whatever a user can get wrong ends in one line on stderr and exit code 2; tracebacks are for bugs.
+- Imports of torch and friends happen inside the commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+train_app = typer.Typer(no_args_is_help=True)
+app.add_typer(train_app, name="train", help="Train a model; the defaults are the recipe of the shipped weights.")
+
+
+def main() -> None:
+    """Run the command line; errors that a user can cause become one line and exit code 2."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        print(f"tinyldm: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+# ---------------------------------------------------------------- train
+
+Steps = Annotated[int, typer.Option(min=1, help="Steps to train.")]
+Batch = Annotated[int, typer.Option(min=1, help="Rows a step, over all processes together.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
+Out = Annotated[Path, typer.Option(help="Folder for the weights, and for the checkpoint to go on from after a kill.")]
+Rows = Annotated[int, typer.Option(min=1, help="Use only this many training digits.")]
+Models = Annotated[Path | None, typer.Option(help="Folder of the models this one builds on (default: the shipped ones).")]
+
+
+@train_app.command("judge")
+def train_judge(
+    steps: Steps = 3000, batch_size: Batch = 128, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
+) -> None:
+    """The judge: the classifier that says which digit is in a picture."""
+    import torch.nn.functional as F
+
+    from tinyldm.data import load_mnist
+    from tinyldm.evaluation import Judge, jitter, judge_accuracy
+
+    mnist = load_mnist("train")
+    images, labels = mnist.padded()[:rows], mnist.labels[:rows]
+
+    def loss(model, index, generator):
+        scores = model(jitter(images[index], generator).to(_device(model)))
+        return F.cross_entropy(scores, labels[index].to(scores.device), label_smoothing=0.05)
+
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, weight_decay=0.05)
+    _train_and_save("judge", Judge(), loss, len(labels), settings, out, lambda m: {"accuracy": judge_accuracy(m)})
+
+
+@train_app.command("vae")
+def train_vae(
+    steps: Steps = 2400, batch_size: Batch = 64, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
+) -> None:
+    """The autoencoder: colour pictures to latents and back."""
+    from tinyldm.autoencoder import VAE, VAEConfig, vae_loss
+    from tinyldm.data import CaptionedMNIST
+
+    data = CaptionedMNIST("train", limit=rows)
+
+    def loss(model, index, generator):
+        return vae_loss(model, data.images(index).to(_device(model)), kl_weight=1e-4, generator=generator)[0]
+
+    vae = VAE(VAEConfig(block_out_channels=(32, 32, 64), norm_num_groups=16))
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, weight_decay=0.0)
+    _train_and_save("vae", vae, loss, len(data), settings, out, lambda m: _scale_and_measure(m, data))
+
+
+@train_app.command("clip")
+def train_clip(
+    steps: Steps = 1200, batch_size: Batch = 128, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
+) -> None:
+    """The text encoder, by contrast with pictures (CLIP)."""
+    from tinyldm.data import CaptionedMNIST
+    from tinyldm.text import CLIP, ImageEncoder, TextEncoder, keep_unknown_silent, sprinkle_unknown, tokenize, trim
+
+    data = CaptionedMNIST("train", limit=rows, copies=2)
+    tokens = tokenize(data.captions)
+    text = TextEncoder()
+    keep_unknown_silent(text, tokens)
+
+    def loss(model, index, generator):
+        captions = trim(sprinkle_unknown(tokens[index], generator))
+        return model(data.images(index).to(_device(model)), captions.to(_device(model)))
+
+    def measure(model):
+        return {"retrieval": _retrieval(model)}
+
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
+    _train_and_save("text_encoder", CLIP(text, ImageEncoder()), loss, len(data), settings, out, measure, "text")
+
+
+@train_app.command("ldm")
+def train_ldm(
+    steps: Steps = 10_000,
+    batch_size: Batch = 128,
+    seed: Seed = 0,
+    out: Out = Path("weights"),
+    rows: Rows = 60_000,
+    models: Models = None,
+) -> None:
+    """The noise predictor of the latent diffusion model, steered by text."""
+    import torch
+    import torch.nn.functional as F
+
+    from tinyldm.pipeline import LDMConfig
+    from tinyldm.text import sprinkle_unknown
+    from tinyldm.unet import UNet
+
+    config = LDMConfig()
+    schedule = config.schedule()
+    latents, tokens, text, empty = _latents_and_tokens(rows, models, seed)
+
+    def loss(model, index, generator):
+        device = _device(model)
+        text.to(device)
+        x0 = latents[index]
+        t = torch.randint(len(schedule), (len(index),), generator=generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        drop = torch.rand(len(index), generator=generator) < 0.1  # Ho & Salimans 2022: so that it knows "no prompt" too
+        captions = torch.where(drop[:, None], empty, sprinkle_unknown(tokens[index], generator))
+        with torch.no_grad():
+            context = text(captions.to(device))
+        prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device), context)
+        return F.mse_loss(prediction, schedule.target(x0, noise, t, config.prediction_type).to(device))
+
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3, ema_decay=0.9995)
+    _train_and_save("unet", UNet(config.unet), loss, len(latents), settings, out, lambda model: {}, settings_of=config)
+
+
+def _latents_and_tokens(rows: int, models: Path | None, seed: int):
+    """Encode the training set once: at this size the encoder would cost more than the network that is trained."""
+    import torch
+    from tqdm.auto import tqdm
+
+    from tinyldm.autoencoder import VAE, VAEConfig
+    from tinyldm.data import CaptionedMNIST
+    from tinyldm.text import TextEncoder, tokenize
+    from tinyldm.weights import load_into
+
+    vae = load_into(VAE, VAEConfig, "vae", models)
+    text = TextEncoder.from_pretrained(models)
+    data = CaptionedMNIST("train", limit=rows, copies=2)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=False):
+        parts = tqdm(torch.arange(len(data)).split(250), desc="latents", unit="batch", mininterval=1.0)
+        latents = torch.cat([vae.encode(data.images(part), generator) for part in parts])
+    return latents, tokenize(data.captions), text, tokenize([""])
+
+
+def _settings(steps: int, batch_size: int, seed: int, **rest):
+    import torch
+
+    from tinyldm.training import TrainSettings
+
+    torch.manual_seed(seed)  # the layers' first values, which torch draws from its global generator
+    return TrainSettings(steps, batch_size, seed=seed, **rest)
+
+
+def _train_and_save(name, model, loss, rows, settings, out, measure, part=None, settings_of=None) -> None:
+    """Train with a progress bar, measure, and write ``out/name.safetensors``; many processes, one writer."""
+    from tinyldm.training import progress, train
+    from tinyldm.weights import save_weights
+
+    checkpoint = out / f"{name}.checkpoint"
+    out.mkdir(parents=True, exist_ok=True)
+    for step in progress(train(model, loss, rows, settings, checkpoint), settings.steps, name):
+        last = step
+    if not last.is_main:
+        return
+    trained = last.ema.eval().cpu()
+    figures = measure(trained)
+    trained = getattr(trained, part) if part else trained
+    state = trained.weights() if hasattr(trained, "weights") else trained.state_dict()
+    record = {"seed": settings.seed, "seconds": round(last.seconds), "hardware": _hardware(), "measured": figures}
+    save_weights(out / f"{name}.safetensors", state, settings_of or trained.config, command=_command(), **record)
+    checkpoint.unlink(missing_ok=True)
+    print(f"{out / name}.safetensors: {last.seconds / 60:.1f} minutes on {record['hardware']}, {figures}")
+
+
+def _scale_and_measure(vae, data) -> dict:
+    """Set the scaling factor from training latents; peak signal-to-noise ratio on 2,000 held-out rows, in dB."""
+    import dataclasses
+
+    import torch
+
+    from tinyldm.data import CaptionedMNIST
+
+    sample = torch.arange(0, len(data), max(1, len(data) // 4000))
+    test = CaptionedMNIST("test", limit=2000)
+    images = test.images(torch.arange(len(test)))
+    with torch.no_grad():
+        latents = vae.encode(data.images(sample), torch.Generator().manual_seed(0))
+        again = torch.cat([vae.decode(vae.encode(part, sample=False)).clamp(-1, 1) for part in images.split(250)])
+    vae.config = dataclasses.replace(vae.config, scaling_factor=vae.measure_scaling_factor(latents))
+    psnr = 10 * torch.log10(4 / (again - images).square().mean((1, 2, 3)))
+    return {"psnr": round(psnr.mean().item(), 2)}
+
+
+def _retrieval(clip) -> float:
+    """How often the right one of 100 held-out captions is the nearest to a picture, in [0, 1], over 20 such groups."""
+    import torch
+
+    from tinyldm.data import CaptionedMNIST
+    from tinyldm.text import tokenize
+
+    test = CaptionedMNIST("test", limit=2000)
+    tokens, right = tokenize(test.captions), 0
+    with torch.no_grad():
+        for part in torch.arange(len(test)).split(100):
+            right += (clip.similarity(test.images(part), tokens[part]).argmax(1) == torch.arange(len(part))).sum().item()
+    return right / len(test)
+
+
+def _device(model):
+    return next(model.parameters()).device
+
+
+def _hardware() -> str:
+    import os
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    processes = int(os.environ.get("WORLD_SIZE", 1))
+    return f"CPU, {processes} process{'es' * (processes > 1)} of {torch.get_num_threads()} threads"
+
+
+def _command() -> str:
+    return " ".join(["tinyldm", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""From noise to image: five ways to walk the forward process backwards.
+
+Design choices:
+- A sampler never sees the network. It sees a *denoiser*: any callable ``denoise(x_t, t) -> x0`` that is shown a noisy
+  batch (B, C, H, W) and its steps (B,) and answers with its best guess of the clean batch. ``denoiser`` makes one from
+  a network; guidance, inpainting and the ideal denoiser of a data set are others. So a sampler is only its equations.
+- A sampler is a generator: it yields a ``SampleStep`` after each step, and the loop belongs to the caller.
+- What goes in and comes out has the variance-preserving scale of Ho et al. (x_t has variance 1 if x_0 has). Euler and
+  Heun work in the coordinates of Karras et al. inside, x / sqrt(ᾱ) with noise of standard deviation σ = sqrt(1/ᾱ - 1).
+- The last step goes to ᾱ = 1: every sampler ends on an estimate of x_0 without noise. (DDIM can be told otherwise.)
+- Coefficients are Python floats, computed in double precision: per step, only the image itself is tensor work.
+
+Here a is ᾱ_t where a step begins and a_next is ᾱ where it ends, which has less noise: the papers' ᾱ_{t-1}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import exp, inf, log, sqrt
+
+import torch
+from torch import Generator, Tensor
+
+from tinyldm.schedule import PREDICTION_TYPES, NoiseSchedule
+
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+SMALLEST_ALPHA = 2.0**-24  # for Euler and Heun, as in diffusers: at ᾱ = 0, σ would be infinite; so it is 4096
+
+
+@dataclass(frozen=True)
+class SampleStep:
+    """What a sampler has after a step.
+
+    Attributes:
+        index: how many steps were taken before this one: 0, 1, 2, ...
+        t: the step of the noise schedule at which this one began.
+        x: the batch after this step, (B, C, H, W); after the last one it is the result.
+        x0: the denoiser's estimate of the clean batch that this step was made with, same shape.
+    """
+
+    index: int
+    t: int
+    x: Tensor
+    x0: Tensor
+
+
+def denoiser(
+    model: Callable[[Tensor, Tensor], Tensor],
+    schedule: NoiseSchedule,
+    prediction_type: str = "epsilon",
+    clip: float | None = None,
+) -> Denoiser:
+    """Turn a network into a denoiser.
+
+    Args:
+        model: ``model(x_t, t)`` answers a prediction of the shape of ``x_t``; t is (B,).
+        schedule: the schedule it was trained with.
+        prediction_type: what it predicts: "epsilon", "v_prediction" or "sample".
+        clip: keep the estimate of x_0 in [-clip, clip]: right for pixels (clip=1), not for latents, which have no end.
+
+    Returns:
+        ``denoise(x_t, t) -> x0``.
+
+    Raises:
+        ValueError: if the prediction type is unknown, or is "epsilon" with a schedule that ends in pure noise, where ε
+            says nothing about x_0.
+    """
+    if prediction_type not in PREDICTION_TYPES:
+        raise ValueError(f"unknown prediction type {prediction_type!r}; choose one of {', '.join(PREDICTION_TYPES)}")
+    if prediction_type == "epsilon" and schedule.alphas_cumprod[-1] == 0:
+        raise ValueError("with zero terminal SNR, epsilon says nothing about x0 at the last step; use v_prediction")
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        x0 = schedule.to_x0(model(x_t, t), x_t, t, prediction_type)
+        return x0 if clip is None else x0.clamp(-clip, clip)
+
+    return denoise
+
+
+def timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trailing", offset: int = 0) -> list[int]:
+    """Which steps of the schedule to visit, noisiest first  (Lin et al. 2023, table 2; the same integers as diffusers).
+
+    Args:
+        schedule: with T steps.
+        steps: how many, in [1, T].
+        spacing: "trailing" begins at T - 1, the noisiest step. "leading" ends at 0 and so begins below T - 1, with less
+            noise than the x_T it is given has; Stable Diffusion 1.x was published with it and offset=1.
+        offset: added to each step of "leading" (diffusers' steps_offset); "trailing" takes none.
+
+    Raises:
+        ValueError: if ``steps`` is outside [1, T], the spacing is unknown, or the offset leads out of [0, T).
+    """
+    total = len(schedule)
+    if not 1 <= steps <= total:
+        raise ValueError(f"steps must be in [1, {total}], not {steps}")
+    if spacing == "trailing":
+        gap = total - (total - total / steps)  # total / steps, rounded as diffusers' arange does: it decides halves
+        return [round(total - i * gap) - 1 for i in range(steps)]
+    if spacing != "leading":
+        raise ValueError(f"unknown spacing {spacing!r}; choose one of trailing, leading")
+    times = [i * (total // steps) + offset for i in reversed(range(steps))]
+    if times[0] >= total or times[-1] < 0:
+        raise ValueError(f"offset {offset} with {steps} steps leads out of [0, {total})")
+    return times
+
+
+@torch.no_grad()
+def ddpm(
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+) -> Iterator[SampleStep]:
+    """Draw from q(x_{t-1} | x_t, x_0) with the estimate in x_0's place  (Ho et al. 2020, alg. 2)."""
+    for i, t, a, a_next in _walk(schedule, times):
+        x0 = denoise(x, _batch(t, x))
+        alpha, beta = a / a_next, 1 - a / a_next  # of one jump from a_next to a, as if it were one step of the chain
+        x = (sqrt(a_next) * beta * x0 + sqrt(alpha) * (1 - a_next) * x) / (1 - a)  # μ̃_t, eq. 7
+        variance = (1 - a_next) / (1 - a) * beta  # β̃_t, eq. 7; 0 in the last step
+        if variance > 0:
+            x = x + sqrt(variance) * _noise(x, generator)
+        yield SampleStep(i, t, x, x0)
+
+
+@torch.no_grad()
+def ddim(
+    denoise: Denoiser,
+    schedule: NoiseSchedule,
+    x: Tensor,
+    times: Sequence[int],
+    generator: Generator | None = None,
+    eta: float = 0.0,
+    final_alpha: float = 1.0,
+) -> Iterator[SampleStep]:
+    """Split x_t into image and noise, and put them together again with less noise  (Song et al. 2021, eq. 12).
+
+    Args:
+        eta: how much of the noise is fresh: 0 is deterministic, 1 is DDPM.
+        final_alpha: ᾱ where the last step ends. 1 is diffusers' set_alpha_to_one=True; ``schedule.alphas_cumprod[0]``
+            is set_alpha_to_one=False, which Stable Diffusion 1.x was published with.
+
+    Raises:
+        ValueError: if ``eta`` or ``final_alpha`` is outside [0, 1].
+    """
+    if not 0 <= eta <= 1 or not 0 <= final_alpha <= 1:
+        raise ValueError(f"eta and final_alpha must be in [0, 1], not {eta} and {float(final_alpha)}")
+    for i, t, a, a_next in _walk(schedule, times, float(final_alpha)):
+        x0 = denoise(x, _batch(t, x))
+        noise = (x - sqrt(a) * x0) / sqrt(1 - a)
+        variance = eta**2 * (1 - a_next) / (1 - a) * (1 - a / a_next)  # σ_t², eq. 16
+        x = sqrt(a_next) * x0 + sqrt(max(1 - a_next - variance, 0)) * noise  # max: rounding can leave -1e-17
+        if variance > 0:
+            x = x + sqrt(variance) * _noise(x, generator)
+        yield SampleStep(i, t, x, x0)
+
+
+@torch.no_grad()
+def dpmpp_2m(
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+) -> Iterator[SampleStep]:
+    """DPM-Solver++ (2M): the last two estimates show where x_0 is heading  (Lu et al. 2022, alg. 2, midpoint).
+
+    The first step, for want of a second estimate, and the last, which is too long for one, are first order: DDIM.
+    """
+    x0_before, h_before = x, inf  # inf: in the first step the estimate before it has no weight
+    for i, t, a, a_next in _walk(schedule, times):
+        x0 = denoise(x, _batch(t, x))
+        h = _log_snr(a_next) - _log_snr(a)  # the length of this step in λ = log(sqrt(ᾱ) / sqrt(1 - ᾱ))
+        ahead = 0.5 * h / h_before if h < inf else 0  # 1 / (2 r), the distance to the middle of the step
+        guess = x0 + ahead * (x0 - x0_before)  # D in alg. 2
+        x = sqrt((1 - a_next) / (1 - a)) * x - sqrt(a_next) * (exp(-h) - 1) * guess  # exact if x_0 stayed there
+        x0_before, h_before = x0, h
+        yield SampleStep(i, t, x, x0)
+
+
+@torch.no_grad()
+def euler(
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+) -> Iterator[SampleStep]:
+    """Follow dy/dσ = (y - D(y; σ)) / σ in straight lines  (Karras et al. 2022, alg. 1 lines 4 and 5)."""
+    for i, t, a, a_next in _walk(schedule, times, smallest=SMALLEST_ALPHA):
+        sigma, sigma_next = sqrt(1 / a - 1), sqrt(1 / a_next - 1)
+        x0 = denoise(x, _batch(t, x))
+        y = x / sqrt(a)  # = x_0 + σ ε
+        slope = (y - x0) / sigma
+        y = y + (sigma_next - sigma) * slope
+        x = sqrt(a_next) * y
+        yield SampleStep(i, t, x, x0)
+
+
+@torch.no_grad()
+def heun(
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+) -> Iterator[SampleStep]:
+    """Euler, but with the mean of the slopes at both ends of the step  (Karras et al. 2022, alg. 1).
+
+    It asks the denoiser twice per step, once in the last; ``SampleStep.x0`` is its first answer.
+    """
+    for i, t, a, a_next in _walk(schedule, times, smallest=SMALLEST_ALPHA):
+        sigma, sigma_next = sqrt(1 / a - 1), sqrt(1 / a_next - 1)
+        x0 = denoise(x, _batch(t, x))
+        y = x / sqrt(a)
+        slope = (y - x0) / sigma  # line 4
+        y_next = y + (sigma_next - sigma) * slope  # line 5
+        if sigma_next > 0:
+            x0_next = denoise(sqrt(a_next) * y_next, _batch(times[i + 1], x))
+            slope_next = (y_next - x0_next) / sigma_next  # line 7
+            y_next = y + (sigma_next - sigma) * (slope + slope_next) / 2  # line 8
+        x = sqrt(a_next) * y_next
+        yield SampleStep(i, t, x, x0)
+
+
+SAMPLERS: dict[str, Callable[..., Iterator[SampleStep]]] = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "dpm++": dpmpp_2m,
+    "euler": euler,
+    "heun": heun,
+}
+
+
+def sample(
+    denoise: Denoiser,
+    schedule: NoiseSchedule,
+    shape: Sequence[int] | None = None,
+    steps: int = 50,
+    sampler: str = "ddim",
+    *,
+    spacing: str = "trailing",
+    offset: int = 0,
+    generator: Generator | None = None,
+    x: Tensor | None = None,
+    start: int = 0,
+    **options: float,
+) -> Iterator[SampleStep]:
+    """Make images out of noise, one ``SampleStep`` at a time; the last one's ``x`` is the result.
+
+    Args:
+        denoise: ``denoise(x_t, t) -> x0``, with t (B,); see ``denoiser``.
+        schedule: the noise schedule that the denoiser knows.
+        shape: (B, C, H, W) of the noise to begin with, drawn from N(0, I); or give ``x``.
+        steps: how many of the schedule's steps to visit, in [1, T].
+        sampler: "ddpm", "ddim", "dpm++", "euler" or "heun"; heun asks the denoiser twice per step.
+        spacing, offset: see ``timesteps``.
+        generator: where all randomness comes from. Without ``x``, its device is where sampling happens. None takes a
+            new one, seeded by the operating system, so that each call differs.
+        x: the noisy batch to begin with, (B, C, H, W), instead of ``shape``.
+        start: skip so many of the first steps, in [0, steps). For image-to-image: ``x`` must then be noised to
+            ``timesteps(schedule, steps, spacing, offset)[start]``.
+        **options: ``eta`` and ``final_alpha``, for ddim only.
+
+    Returns:
+        An iterator over ``steps - start`` steps.
+
+    Raises:
+        ValueError: if the sampler or the spacing is unknown, a number is out of range, not exactly one of ``shape`` and
+            ``x`` is given, another sampler is given ddim's options, or a visited step has ᾱ = 1: no noise to remove.
+    """
+    if sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+    if options and sampler != "ddim":
+        raise ValueError(f"{sampler} takes no {' and no '.join(options)}; only ddim does")
+    times = timesteps(schedule, steps, spacing, offset)
+    if not 0 <= start < steps:
+        raise ValueError(f"start must be in [0, {steps}), not {start}")
+    if schedule.alphas_cumprod[times[-1]] == 1:
+        raise ValueError(f"at step {times[-1]} the schedule has no noise to remove")
+    if (shape is None) == (x is None) or (x is None and start > 0):
+        raise ValueError("give either shape, to start from pure noise, or x, which start > 0 needs")
+    if generator is None:
+        generator = Generator(x.device if x is not None else "cpu")
+        generator.seed()
+    if x is None:
+        x = torch.randn(tuple(shape), generator=generator, device=generator.device)
+    return SAMPLERS[sampler](denoise, schedule, x, times[start:], generator, **options)
+
+
+def _walk(
+    schedule: NoiseSchedule, times: Sequence[int], final: float = 1.0, smallest: float = 0.0
+) -> Iterator[tuple[int, int, float, float]]:
+    """(index, t, ᾱ at t, ᾱ where the step ends) for each step."""
+    alphas = [max(schedule.alphas_cumprod[t].item(), smallest) for t in times] + [final]
+    return zip(range(len(times)), times, alphas[:-1], alphas[1:], strict=True)
+
+
+def _batch(t: int, x: Tensor) -> Tensor:
+    """The step as networks take it: once per image, (B,)."""
+    return torch.full((len(x),), t, device=x.device)
+
+
+def _noise(x: Tensor, generator: Generator | None) -> Tensor:
+    """z ~ N(0, I) shaped like x, drawn on the generator's device."""
+    device = generator.device if generator is not None else x.device
+    return torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
+
+
+def _log_snr(a: float) -> float:
+    """λ = log(sqrt(ᾱ) / sqrt(1 - ᾱ)), from -∞ (only noise) to ∞ (no noise)."""
+    if a in (0, 1):
+        return inf if a == 1 else -inf
+    return 0.5 * log(a / (1 - a))

@@ -1,0 +1,210 @@
+"""The training loop, the same one for every model of the course.
+
+Design choices
+- The loop is a generator: it yields one small record a step, and the caller plots, stops or draws a progress bar.
+- Everything random in step n follows from (seed, n, process) alone. A run that was killed therefore goes on from its
+  last checkpoint exactly as if it had never stopped, without any generator's state being saved.
+- Devices, mixed precision and many processes are accelerate's business, the moving average is torch's.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+LossFunction = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How to train. The learning rate rises for ``warmup`` steps, then falls to zero along a cosine."""
+
+    steps: int
+    batch_size: int = 128  # over all processes together
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    max_grad_norm: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "learning_rate"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """What the loop yields after step ``index`` (0-based).
+
+    ``loss`` is the mean over all processes, ``seconds`` counts from the first step (also over a resume), ``ema`` is the
+    averaged model, ``is_main`` says whether this process is the one to draw and write.
+    """
+
+    index: int
+    loss: float
+    learning_rate: float
+    seconds: float
+    ema: nn.Module
+    is_main: bool
+
+
+class _Loss(nn.Module):
+    """Puts the loss inside ``forward``, where distributed training and mixed precision look for it."""
+
+    def __init__(self, model: nn.Module, loss: LossFunction):
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, index: Tensor, generator: torch.Generator) -> Tensor:
+        return self.loss(self.model, index, generator)
+
+
+def train(
+    model: nn.Module,
+    loss: LossFunction,
+    num_rows: int,
+    settings: TrainSettings,
+    checkpoint: str | Path | None = None,
+    save_every: int = 500,
+    mixed_precision: str | None = None,
+) -> Iterator[TrainStep]:
+    """Train ``model`` in place, one yielded record a step.
+
+    Args:
+        model: moved to the device that accelerate chooses.
+        loss: ``loss(model, index, generator)`` gives the mean loss of the rows ``index`` (B,); what it draws at random
+            it draws from ``generator`` (on the CPU).
+        num_rows: how many rows the training set has; every epoch visits each once, in a new order.
+        settings: steps, batch size, rates, seed.
+        checkpoint: a file to go on from if it exists, and to write every ``save_every`` steps. It is written under another name and then renamed, so that a kill at any moment leaves a readable file.
+        mixed_precision: "no", "bf16" or "fp16"; by default what the hardware is good at (`best_precision`).
+
+    Raises:
+        ValueError: the checkpoint belongs to other settings, or cannot be read.
+    """
+    accelerator = _accelerator(mixed_precision)
+    rank, world = accelerator.process_index, accelerator.num_processes
+    share = settings.batch_size // world
+    if share == 0:
+        raise ValueError(f"a batch of {settings.batch_size} cannot be shared by {world} processes")
+    model.to(accelerator.device)
+    ema = AveragedModel(model, multi_avg_fn=_ema_update(settings.ema_decay))
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    wrapped, optimizer = accelerator.prepare(_Loss(model, loss).train(), optimizer)
+    start, seconds = _load_checkpoint(checkpoint, settings, model, ema, optimizer)
+    began = time.perf_counter() - seconds
+    for step in range(start, settings.steps):
+        index = rows_of_step(num_rows, share * world, step, settings.seed)[rank * share : (rank + 1) * share]
+        generator = torch.Generator().manual_seed(_mix(settings.seed, step, rank))
+        rate = _set_learning_rate(optimizer, step, settings)
+        value = wrapped(index, generator)
+        accelerator.backward(value)
+        accelerator.clip_grad_norm_(wrapped.parameters(), settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.update_parameters(model)
+        mean = accelerator.reduce(value.detach().float(), "mean").item()
+        seconds = time.perf_counter() - began
+        if checkpoint and accelerator.is_main_process and (step + 1) % save_every == 0:
+            _save_checkpoint(Path(checkpoint), settings, step + 1, seconds, model, ema, optimizer)
+        yield TrainStep(step, mean, rate, seconds, ema.module, accelerator.is_main_process)
+
+
+def rows_of_step(num_rows: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """The row numbers of one step, (batch_size,): a new random order of all rows every epoch."""
+    first = step * batch_size
+    epochs = range(first // num_rows, (first + batch_size - 1) // num_rows + 1)
+    orders = [torch.randperm(num_rows, generator=torch.Generator().manual_seed(_mix(seed, -1, e))) for e in epochs]
+    offset = first - epochs[0] * num_rows
+    return torch.cat(orders)[offset : offset + batch_size]
+
+
+def best_precision() -> str:
+    """ "bf16" where the hardware multiplies it (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" on older GPUs, else "no"."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
+
+
+def progress(steps: Iterable[TrainStep], total: int, description: str) -> Iterator[TrainStep]:
+    """Pass the records on and draw a progress bar with the running loss and the time left."""
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, desc=description, unit="step", mininterval=1.0) as bar:
+        average = None
+        for step in steps:
+            bar.disable = not step.is_main
+            average = step.loss if average is None else 0.98 * average + 0.02 * step.loss
+            bar.set_postfix(loss=f"{average:.4f}", refresh=False)
+            bar.update(step.index + 1 - bar.n)
+            yield step
+
+
+def _accelerator(mixed_precision: str | None):
+    from accelerate import Accelerator
+
+    return Accelerator(mixed_precision=mixed_precision or best_precision(), cpu=not torch.cuda.is_available())
+
+
+def _ema_update(decay: float):
+    """Moving average with a warm-up: min(decay, (1 + n) / (10 + n)) after n updates, else early noise stays in it."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        n = int(num_averaged)
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """One number from three, so that neighbouring steps and processes draw unrelated noise."""
+    return hash((seed, step, rank)) % 2**63
+
+
+def _set_learning_rate(optimizer, step: int, settings: TrainSettings) -> float:
+    rise = min(1.0, (step + 1) / max(1, settings.warmup))
+    rate = settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _save_checkpoint(path: Path, settings: TrainSettings, done: int, seconds: float, model, ema, optimizer) -> None:
+    state = {
+        "settings": settings.__dict__,
+        "done": done,
+        "seconds": seconds,
+        "model": model.state_dict(),
+        "ema": ema.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    torch.save(state, unfinished)
+    os.replace(unfinished, path)
+
+
+def _load_checkpoint(path: str | Path | None, settings: TrainSettings, model, ema, optimizer) -> tuple[int, float]:
+    if path is None or not Path(path).exists():
+        return 0, 0.0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable checkpoint: delete it to start afresh") from error
+    if state["settings"] != settings.__dict__:
+        raise ValueError(f"{path} was made with other settings: delete it to start afresh, or use its own")
+    model.load_state_dict(state["model"])
+    ema.load_state_dict(state["ema"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["done"], state["seconds"]
