@@ -80,7 +80,7 @@ def train_vae(
 
 @train_app.command("clip")
 def train_clip(
-    steps: Steps = 1200, batch_size: Batch = 128, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
+    steps: Steps = 1000, batch_size: Batch = 128, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
 ) -> None:
     """The text encoder, by contrast with pictures (CLIP)."""
     from tinyldm.data import CaptionedMNIST
@@ -104,7 +104,7 @@ def train_clip(
 
 @train_app.command("ldm")
 def train_ldm(
-    steps: Steps = 10_000,
+    steps: Steps = 9_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -115,13 +115,16 @@ def train_ldm(
     import torch
     import torch.nn.functional as F
 
+    from tinyldm.evaluation import evaluate
     from tinyldm.pipeline import LDMConfig
     from tinyldm.text import sprinkle_unknown
     from tinyldm.unet import UNet
 
+
     config = LDMConfig()
     schedule = config.schedule()
-    latents, tokens, text, empty = _latents_and_tokens(rows, models, seed)
+    vae, text = _load_autoencoder_and_text(models)
+    latents, tokens, empty = _latents_and_tokens(vae, rows, seed)
 
     def loss(model, index, generator):
         device = _device(model)
@@ -136,28 +139,44 @@ def train_ldm(
         prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device), context)
         return F.mse_loss(prediction, schedule.target(x0, noise, t, config.prediction_type).to(device))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=1e-3, ema_decay=0.9995)
-    _train_and_save("unet", UNet(config.unet), loss, len(latents), settings, out, lambda model: {}, settings_of=config)
+    def measure(model):
+        from tinyldm.pipeline import TextToImage
+
+        pipeline = TextToImage(vae, text.cpu(), model, config)
+        return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0)))
+
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
+    _train_and_save("unet", UNet(config.unet), loss, len(latents), settings, out, measure, settings_of=config)
 
 
-def _latents_and_tokens(rows: int, models: Path | None, seed: int):
+def _load_autoencoder_and_text(models: Path | None):
+    from tinyldm.autoencoder import VAE, VAEConfig
+    from tinyldm.text import TextEncoder
+    from tinyldm.weights import load_into
+
+    return load_into(VAE, VAEConfig, "vae", models), TextEncoder.from_pretrained(models)
+
+
+def _latents_and_tokens(vae, rows: int, seed: int):
     """Encode the training set once: at this size the encoder would cost more than the network that is trained."""
     import torch
     from tqdm.auto import tqdm
 
-    from tinyldm.autoencoder import VAE, VAEConfig
     from tinyldm.data import CaptionedMNIST
-    from tinyldm.text import TextEncoder, tokenize
-    from tinyldm.weights import load_into
+    from tinyldm.text import tokenize
 
-    vae = load_into(VAE, VAEConfig, "vae", models)
-    text = TextEncoder.from_pretrained(models)
     data = CaptionedMNIST("train", limit=rows, copies=2)
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=False):
+    with torch.no_grad():
         parts = tqdm(torch.arange(len(data)).split(250), desc="latents", unit="batch", mininterval=1.0)
         latents = torch.cat([vae.encode(data.images(part), generator) for part in parts])
-    return latents, tokenize(data.captions), text, tokenize([""])
+    return latents, tokenize(data.captions), tokenize([""])
+
+
+def _as_figures(report) -> dict:
+    """A report as plain rounded numbers, for the metadata of a weights file."""
+    shares = {name: round(value, 4) for name, value in report.fidelity.items()}
+    return {"n": report.n, **shares, "frechet": round(report.frechet, 3), "frechet_floor": round(report.floor, 3)}
 
 
 def _settings(steps: int, batch_size: int, seed: int, **rest):

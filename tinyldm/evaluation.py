@@ -8,13 +8,15 @@ Design choices
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.data import ATTRIBUTES, Description, describe, load_mnist, unpaint
+from tinyldm.data import ATTRIBUTES, CaptionedMNIST, Description, describe, load_mnist, unpaint
 from tinyldm.weights import load_into
 
 
@@ -85,3 +87,125 @@ def judge_accuracy(judge: Judge) -> float:
     device = next(judge.parameters()).device
     answers = torch.cat([judge(part.to(device)).argmax(1).cpu() for part in test.padded().split(500)])
     return (answers == test.labels).float().mean().item()
+
+
+# ---------------------------------------------------------------- does the picture match the prompt?
+
+
+def read(images: Tensor, judge: Judge) -> list[Description]:
+    """Say what is in pictures (B, 3, 32, 32) in [-1, 1]: the judge reads the digit, the rest is measured."""
+    return describe(images, judge(grey(images)).argmax(1))
+
+
+def prompt_fidelity(named: Sequence[Description], seen: Sequence[Description]) -> dict[str, float]:
+    """Of the things that captions name, how many are there.
+
+    Args:
+        named: what each caption says.
+        seen: what is in each picture, from `read`.
+
+    Returns:
+        For each attribute the share of right ones among captions that name it, and "all": the share of pictures in
+        which everything named is right. In [0, 1]; nan for an attribute that no caption names.
+    """
+    right = {name: [] for name in ATTRIBUTES}
+    for said, there in zip(named, seen, strict=True):
+        for name in ATTRIBUTES:
+            if getattr(said, name) is not None:
+                right[name].append(getattr(said, name) == getattr(there, name))
+    everything = [
+        all(getattr(said, name) in (None, getattr(there, name)) for name in ATTRIBUTES)
+        for said, there in zip(named, seen, strict=True)
+    ]
+    return {name: _share(answers) for name, answers in {**right, "all": everything}.items()}
+
+
+def _share(answers: list[bool]) -> float:
+    return sum(answers) / len(answers) if answers else float("nan")
+
+
+# ---------------------------------------------------------------- do the pictures look like the real ones?
+
+
+@torch.no_grad()
+def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
+    """Fréchet distance between two crowds of pictures, on the judge's features.
+
+    |μ_1 - μ_2|² + tr(Σ_1 + Σ_2 - 2 (Σ_1 Σ_2)^(1/2))                    (Heusel et al. 2017, eq. 6; torchmetrics)
+
+    It falls as the crowds grow, so it means something only beside another one at the same number of pictures.
+
+    Args:
+        real, other: (N, 1 or 3, 32, 32) in [-1, 1]; N of more than the judge's features, else it is mostly chance.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=_Features(judge), normalize=True).set_dtype(torch.float64)
+    for images, is_real in ((real, True), (other, False)):
+        for part in images.split(500):
+            metric.update(grey(part), real=is_real)
+    return metric.compute().item()
+
+
+class _Features(nn.Module):
+    """The judge as torchmetrics wants it: a module that answers features."""
+
+    def __init__(self, judge: Judge):
+        super().__init__()
+        self.judge, self.num_features = judge, judge.config.features
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.judge.features(images.float())
+
+
+# ---------------------------------------------------------------- the whole report
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `evaluate` measured on ``n`` pictures; shares in [0, 1]."""
+
+    n: int
+    fidelity: dict[str, float]
+    frechet: float
+    floor: float
+    seconds_per_image: float
+
+    def __str__(self) -> str:
+        lines = [f"{name:<22}{100 * value:6.1f} %" for name, value in self.fidelity.items() if name != "all"]
+        return "\n".join(
+            [
+                f"{self.n:,} held-out captions; each share is of the captions that name it",
+                *lines,
+                f"{'all that is named':<22}{100 * self.fidelity['all']:6.1f} %",
+                f"{'Fréchet distance':<22}{self.frechet:6.2f}   (real against real at N = {self.n:,}: {self.floor:.2f}, "
+                f"ratio {self.frechet / self.floor:.2f})",
+                f"{'seconds per image':<22}{self.seconds_per_image:8.3f}",
+            ]
+        )
+
+
+def evaluate(draw: Callable[[list[str]], Tensor], n: int = 2000, seed: int = 0, judge: Judge | None = None) -> Report:
+    """Draw the captions of ``n`` held-out digits and measure the pictures.
+
+    Args:
+        draw: prompts -> pictures (len(prompts), 3, 32, 32) in [-1, 1].
+        n: how many captions, at most 10,000 (all test digits).
+        seed: of the captions, their colours, and the training digits for the real-against-real floor.
+        judge: by default the shipped one.
+
+    Raises:
+        ValueError: n is out of range.
+    """
+    if not 2 <= n <= 10_000:
+        raise ValueError(f"n must be between 2 and 10,000 (there are no more test digits), not {n}")
+    judge = judge or Judge.from_pretrained()
+    test = CaptionedMNIST("test", seed=seed, limit=n)
+    start = time.perf_counter()
+    images = draw(test.captions)
+    seconds = (time.perf_counter() - start) / n
+    train = load_mnist("train").padded()
+    train = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:n]]
+    real = load_mnist("test").padded()[:n]
+    fidelity = prompt_fidelity(test.named, [row for part in images.split(500) for row in read(part, judge)])
+    return Report(n, fidelity, frechet_distance(real, images, judge), frechet_distance(real, train, judge), seconds)

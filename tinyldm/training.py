@@ -115,7 +115,7 @@ def train(
         ema.update_parameters(model)
         mean = accelerator.reduce(value.detach().float(), "mean").item()
         seconds = time.perf_counter() - began
-        if checkpoint and accelerator.is_main_process and (step + 1) % save_every == 0:
+        if checkpoint and accelerator.is_main_process and (step + 1) % save_every == 0 and step + 1 < settings.steps:
             _save_checkpoint(Path(checkpoint), settings, step + 1, seconds, model, ema, optimizer)
         yield TrainStep(step, mean, rate, seconds, ema.module, accelerator.is_main_process)
 

@@ -29,10 +29,11 @@ def save_weights(path: str | Path, state: dict[str, Tensor], settings, **record)
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {name: value.detach().cpu().half().contiguous() for name, value in state.items()}
+    half = {name: _half(value.detach().cpu()).contiguous() for name, value in state.items()}
     metadata = {"settings": json.dumps(asdict(settings)), **{key: json.dumps(value) for key, value in record.items()}}
     unfinished = path.with_name(path.name + ".unfinished")
     save_file(half, unfinished, metadata)
+    unfinished.chmod(0o644)  # safetensors writes files that only their owner may read
     os.replace(unfinished, path)
 
 
@@ -78,3 +79,7 @@ def load_into(model_class, config_class, name: str, folder: str | Path | None = 
 
 def _float(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.is_floating_point() else tensor

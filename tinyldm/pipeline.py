@@ -1,0 +1,225 @@
+"""Prompt to picture: text -> (sampler <-> UNet, guidance) -> autoencoder.decode -> image.
+
+Design choices
+- The pipeline owns no mathematics: it only passes one part's result to the next, in the order of the sentence above.
+- What a model was trained with (schedule, prediction type) and is best sampled with stands in its weights file.
+- Latents are never clipped: only pixels have an end.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from tinyldm.autoencoder import VAE, VAEConfig
+from tinyldm.samplers import SampleStep, denoiser, sample
+from tinyldm.schedule import NoiseSchedule
+from tinyldm.text import PromptWarning, TextEncoder, tokenize
+from tinyldm.unet import UNet, UNetConfig
+from tinyldm.weights import load_into
+
+BATCH = 64  # prompts that are drawn side by side
+MAX_GUIDANCE = 30.0
+
+
+def _default_unet() -> UNetConfig:
+    return UNetConfig(block_out_channels=(64, 128), layers_per_block=1, attention=(False, True), context_dim=128)
+
+
+@dataclass(frozen=True)
+class LDMConfig:
+    """Settings of a latent diffusion model: its UNet, its noise schedule, and how it is sampled unless told otherwise.
+
+    The schedule is Stable Diffusion's, changed to end in pure noise (Lin et al. 2023); that needs v-prediction.
+    """
+
+    unet: UNetConfig = field(default_factory=_default_unet)
+    latent_size: int = 8
+    schedule_kind: str = "scaled_linear"
+    zero_terminal_snr: bool = True
+    prediction_type: str = "v_prediction"
+    sampler: str = "dpm++"
+    spacing: str = "trailing"
+    num_inference_steps: int = 12
+    guidance_scale: float = 2.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.unet, dict):  # as it comes out of a file
+            object.__setattr__(self, "unet", UNetConfig(**self.unet))
+
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule that the UNet is trained and sampled with."""
+        schedule = NoiseSchedule.create(self.schedule_kind)
+        return schedule.rescale_zero_terminal_snr() if self.zero_terminal_snr else schedule
+
+
+class LatentDiffusion(UNet):
+    """A UNet that remembers the whole of its model's settings, as `LDMConfig`."""
+
+    def __init__(self, config: LDMConfig):
+        super().__init__(config.unet)
+        self.ldm = config
+
+
+def guide(model, context: Tensor, negative: Tensor, guidance_scale: float):
+    """Classifier-free guidance (Ho & Salimans 2022, eq. 6): go further in the direction in which the prompt points.
+
+    prediction = negative + guidance_scale * (prompt - negative)
+
+    0 ignores the prompt, 1 follows it plainly (and saves half of the work), more exaggerates it.
+
+    Args:
+        model: ``model(x, t, context)`` predicts noise or v.
+        context: embedded prompts, (B, 77, dim).
+        negative: embedded empty or negative prompts, (B, 77, dim).
+        guidance_scale: >= 0.
+
+    Returns:
+        ``predict(x, t)`` for `samplers.denoiser`; both predictions come from one call with a batch of 2 B.
+    """
+    if guidance_scale in (0, 1):
+        only = context if guidance_scale == 1 else negative
+        return lambda x, t: model(x, t, only)
+    both = torch.cat([negative, context])
+
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        away, towards = model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+        return away + guidance_scale * (towards - away)
+
+    return predict
+
+
+class TextToImage:
+    """Give it a prompt, it returns a picture.
+
+    >>> pipeline = TextToImage.from_pretrained()
+    >>> pipeline("a thick red seven leaning left", seed=0).save("seven.png")
+    """
+
+    def __init__(self, vae: VAE, text_encoder: TextEncoder, unet: UNet, config: LDMConfig):
+        if unet.config.context_dim != text_encoder.config.hidden_size:
+            raise ValueError(
+                f"the UNet reads embeddings of width {unet.config.context_dim}, "
+                f"but the text encoder writes {text_encoder.config.hidden_size}"
+            )
+        if unet.config.in_channels != vae.config.latent_channels:
+            raise ValueError(
+                f"the UNet works on {unet.config.in_channels} latent channels, "
+                f"but the autoencoder has {vae.config.latent_channels}"
+            )
+        self.vae, self.text_encoder, self.unet, self.config = vae, text_encoder, unet, config
+        self.schedule = config.schedule()
+
+    @classmethod
+    def from_pretrained(cls, folder=None, device: str | torch.device | None = None) -> TextToImage:
+        """The shipped model, or the one in ``folder``, on ``device`` (default: a GPU if there is one).
+
+        Raises:
+            WeightsError: a file is missing, damaged, or does not match its settings.
+        """
+        vae = load_into(VAE, VAEConfig, "vae", folder)
+        unet = load_into(LatentDiffusion, LDMConfig, "unet", folder)
+        text_encoder = TextEncoder.from_pretrained(folder)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return cls(vae, text_encoder, unet, unet.ldm).to(device)
+
+    def to(self, device: str | torch.device) -> TextToImage:
+        """Move all parts to a device."""
+        for part in (self.vae, self.text_encoder, self.unet):
+            part.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the UNet is, and so where everything happens."""
+        return next(self.unet.parameters()).device
+
+    def __call__(self, prompts: str | Sequence[str], *, seed: int | None = None, **options):
+        """Draw a picture for each prompt.
+
+        Args:
+            prompts: one text, or many; an empty text leaves everything to chance.
+            seed: the same seed gives the same pictures on the same machine; None gives others each time.
+            **options: as for `stream`.
+
+        Returns:
+            A PIL image of 32x32 for one prompt, a list of them for many.
+        """
+        images = [to_pil(image) for image in self.images([prompts] if isinstance(prompts, str) else prompts, seed=seed, **options)]
+        return images[0] if isinstance(prompts, str) else images
+
+    def images(self, prompts: Sequence[str], *, seed: int | None = None, **options) -> Tensor:
+        """As calling, but a tensor: (B, 3, 32, 32) in [-1, 1]."""
+        generator = torch.Generator(self.device)
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        parts = []
+        for first in range(0, len(prompts), BATCH):
+            for step in self.stream(prompts[first : first + BATCH], generator=generator, **options):
+                latents = step.x
+            parts.append(self.decode(latents))
+        return torch.cat(parts)
+
+    def stream(
+        self,
+        prompts: Sequence[str],
+        *,
+        negative_prompt: str = "",
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        sampler: str | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[SampleStep]:
+        """Draw one batch and yield every step: ``step.x0`` is the latents' estimate, `decode` makes pictures of it.
+
+        Args:
+            prompts: texts, one per picture.
+            negative_prompt: what the pictures should get away from, instead of away from no prompt.
+            num_inference_steps: steps of the sampler, 1 to 1000.
+            guidance_scale: 0 (no prompt) over 1 (the prompt, plainly) to 30; see `guide`.
+            sampler: "ddpm", "ddim", "dpm++", "euler" or "heun".
+            generator: of the first noise and of all later noise.
+
+        Raises:
+            ValueError: no prompts, or an option out of range.
+        """
+        prompts = list(prompts)
+        if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+            raise ValueError("prompts must be one text or a list of at least one text")
+        scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
+        if not (math.isfinite(scale) and 0 <= scale <= MAX_GUIDANCE):
+            raise ValueError(f"guidance must be between 0 and {MAX_GUIDANCE:g}, not {scale}")
+        predict = guide(self.unet, self.embed(prompts), self.embed([negative_prompt]).expand(len(prompts), -1, -1), scale)
+        return sample(
+            denoiser(predict, self.schedule, self.config.prediction_type),
+            self.schedule,
+            (len(prompts), self.vae.config.latent_channels, self.config.latent_size, self.config.latent_size),
+            steps=self.config.num_inference_steps if num_inference_steps is None else num_inference_steps,
+            sampler=sampler or self.config.sampler,
+            spacing=self.config.spacing,
+            generator=generator,
+        )
+
+    @torch.no_grad()
+    def embed(self, prompts: list[str]) -> Tensor:
+        """What the UNet reads of the prompts, (B, 77, dim); warns of words that training never saw."""
+        unknown = dict.fromkeys(word for prompt in prompts for word in self.text_encoder.unknown_words(prompt))
+        if unknown:
+            warnings.warn(f"no effect: {', '.join(unknown)} (never seen in training)", PromptWarning, stacklevel=3)
+        return self.text_encoder(tokenize(prompts).to(self.device))
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, 4, 8, 8) to pictures (B, 3, 32, 32) in [-1, 1]."""
+        return self.vae.decode(latents).clamp(-1, 1)
+
+
+def to_pil(image: Tensor):
+    """A picture (3, H, W) in [-1, 1] as a PIL image."""
+    from PIL import Image
+
+    return Image.fromarray(((image + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy())
