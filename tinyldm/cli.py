@@ -8,12 +8,21 @@ Design choices
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import sys
-import time
+import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tinyldm import __version__
+
+_UsageError = typer.BadParameter.__mro__[2]  # click's ClickException, also where typer brings its own click
+MAX_PICTURES = 10_000
+MAX_IN_GRID = 64
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 train_app = typer.Typer(no_args_is_help=True)
@@ -21,12 +30,157 @@ app.add_typer(train_app, name="train", help="Train a model; the defaults are the
 
 
 def main() -> None:
-    """Run the command line; errors that a user can cause become one line and exit code 2."""
+    """Run the command line; an error that a user can cause becomes one line on stderr and exit code 2."""
+    command = typer.main.get_command(app)
     try:
-        app()
-    except (ValueError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        print(f"tinyldm: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(command(standalone_mode=False))
+    except _UsageError as error:
+        problem = error.format_message()
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except ValueError as error:
+        problem = str(error)
+    except (KeyboardInterrupt, typer.Abort):
+        problem = "stopped"
+    if problem:
+        print(f"tinyldm: {' '.join(problem.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tinyldm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Type a prompt, get an image: a text-to-image latent diffusion model of handwritten digits."""
+
+
+# ---------------------------------------------------------------- generate and evaluate
+
+Guidance = Annotated[float | None, typer.Option(help="0: no prompt, 1: the prompt, more: exaggerated (default 2).")]
+Inference = Annotated[int | None, typer.Option("--steps", help="Steps of the sampler, 1 to 1000 (default 12).")]
+Sampler = Annotated[str | None, typer.Option(help="ddpm, ddim, dpm++, euler or heun (default dpm++).")]
+Models = Annotated[Path | None, typer.Option(help="Folder of weights to use (default: the shipped ones).")]
+
+
+@app.command()
+def generate(
+    prompt: Annotated[list[str] | None, typer.Argument(help="One or more prompts, each in quotes.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="A text file with one prompt a line.")] = None,
+    negative: Annotated[str, typer.Option(help="What the pictures should get away from.")] = "",
+    steps: Inference = None,
+    guidance: Guidance = None,
+    sampler: Sampler = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
+    count: Annotated[int, typer.Option(help="Pictures for each prompt.")] = 1,
+    out: Annotated[
+        Path | None, typer.Option(help="A .png file, or a folder for several (default: the prompt, or `pictures`).")
+    ] = None,
+) -> None:
+    """Draw pictures: `tinyldm generate "a thick red seven leaning left"`.
+
+    Several pictures become 0000.png, 0001.png, ... in the order of the prompts, and grid.png shows them side by side.
+    """
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"--seed must be between 0 and 2^63 - 1, not {seed}")
+    texts = _all_prompts(prompt or [], prompts, count)
+    target = _target(texts, out)
+    with _plain_warnings():
+        from tinyldm.pipeline import TextToImage, to_pil
+
+        pipeline = TextToImage.from_pretrained()
+        options = {"negative_prompt": negative, "num_inference_steps": steps, "guidance_scale": guidance}
+        images = pipeline.images(texts, seed=seed, sampler=sampler, progress=True, **options)
+    if len(texts) == 1:
+        _write(target, lambda path: to_pil(images[0]).save(path, "PNG"))
+        print(target)
+        return
+    for number, image in enumerate(images):
+        _write(target / f"{number:04d}.png", lambda path, image=image: to_pil(image).save(path, "PNG"))
+    from tinyldm.plotting import image_grid
+
+    shown = min(len(texts), MAX_IN_GRID)
+    _write(target / "grid.png", lambda path: image_grid(images[:shown], texts[:shown]).savefig(path, format="png"))
+    print(f"{len(texts)} pictures in {target}, {shown} of them side by side in {target / 'grid.png'}")
+
+
+@app.command()
+def evaluate(
+    n: Annotated[int, typer.Option("--n", help="How many held-out captions, 2 to 10,000.")] = 2000,
+    steps: Inference = None,
+    guidance: Guidance = None,
+    sampler: Sampler = None,
+    seed: Annotated[int, typer.Option(help="Of captions and pictures.")] = 0,
+    models: Models = None,
+) -> None:
+    """Measure the model: does it draw what held-out captions say, and do its digits look like real ones?"""
+    from tinyldm.evaluation import evaluate
+    from tinyldm.pipeline import TextToImage
+
+    pipeline = TextToImage.from_pretrained(models)
+    options = {"num_inference_steps": steps, "guidance_scale": guidance, "sampler": sampler, "progress": True}
+    print(evaluate(lambda captions: pipeline.images(captions, seed=seed, **options), n=n, seed=seed))
+
+
+def _all_prompts(given: list[str], file: Path | None, count: int) -> list[str]:
+    if not 1 <= count <= MAX_PICTURES:
+        raise ValueError(f"--count must be between 1 and {MAX_PICTURES:,}, not {count}")
+    try:
+        lines = file.read_text("utf-8-sig").splitlines() if file else []
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not a text file in UTF-8") from error
+    texts = [text for text in [*given, *lines] for _ in range(count)]
+    if not texts:
+        raise ValueError('nothing to draw: give a prompt, as in `tinyldm generate "a red seven"`, or --prompts FILE')
+    if len(texts) > MAX_PICTURES:
+        raise ValueError(f"{len(texts):,} pictures are too many at once; at most {MAX_PICTURES:,}")
+    return texts
+
+
+def _target(texts: list[str], out: Path | None) -> Path:
+    """Where to write; looked at before the work begins, made when there is something to write."""
+    if len(texts) > 1:
+        out = out or Path("pictures")
+        if out.suffix.lower() == ".png" or (out.exists() and not out.is_dir()):
+            raise ValueError(f"--out must be a folder for {len(texts)} pictures, not {out}")
+    else:
+        out = out or Path((re.sub(r"[^a-z0-9]+", "-", texts[0].lower()).strip("-") or "picture")[:80] + ".png")
+        if out.suffix.lower() != ".png" or out.is_dir():
+            raise ValueError(f"--out must be a .png file for one picture, not {out}")
+    nearest = next(parent for parent in [out.absolute(), *out.absolute().parents] if parent.exists())
+    if not os.access(nearest, os.W_OK) or (nearest.is_file() and nearest != out.absolute()):
+        raise ValueError(f"cannot write {out}: {nearest} is not a folder that may be written to")
+    return out
+
+
+def _write(path: Path, save) -> None:
+    """Write under another name, then rename: a file is whole or not there."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _plain_warnings():
+    """Warnings about prompts as one plain line each."""
+    from tinyldm.text import PromptWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", PromptWarning)
+        warnings.showwarning = lambda message, *_: print(f"tinyldm: {message}", file=sys.stderr)
+        yield
 
 
 # ---------------------------------------------------------------- train
@@ -36,7 +190,6 @@ Batch = Annotated[int, typer.Option(min=1, help="Rows a step, over all processes
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 Out = Annotated[Path, typer.Option(help="Folder for the weights, and for the checkpoint to go on from after a kill.")]
 Rows = Annotated[int, typer.Option(min=1, help="Use only this many training digits.")]
-Models = Annotated[Path | None, typer.Option(help="Folder of the models this one builds on (default: the shipped ones).")]
 
 
 @train_app.command("judge")
@@ -73,8 +226,8 @@ def train_vae(
     def loss(model, index, generator):
         return vae_loss(model, data.images(index).to(_device(model)), kl_weight=1e-4, generator=generator)[0]
 
-    vae = VAE(VAEConfig(block_out_channels=(32, 32, 64), norm_num_groups=16))
     settings = _settings(steps, batch_size, seed, learning_rate=2e-3, weight_decay=0.0)
+    vae = VAE(VAEConfig(block_out_channels=(32, 32, 64), norm_num_groups=16))
     _train_and_save("vae", vae, loss, len(data), settings, out, lambda m: _scale_and_measure(m, data))
 
 
@@ -86,6 +239,7 @@ def train_clip(
     from tinyldm.data import CaptionedMNIST
     from tinyldm.text import CLIP, ImageEncoder, TextEncoder, keep_unknown_silent, sprinkle_unknown, tokenize, trim
 
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
     data = CaptionedMNIST("train", limit=rows, copies=2)
     tokens = tokenize(data.captions)
     text = TextEncoder()
@@ -98,7 +252,6 @@ def train_clip(
     def measure(model):
         return {"retrieval": _retrieval(model)}
 
-    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
     _train_and_save("text_encoder", CLIP(text, ImageEncoder()), loss, len(data), settings, out, measure, "text")
 
 
@@ -110,12 +263,13 @@ def train_ldm(
     out: Out = Path("weights"),
     rows: Rows = 60_000,
     models: Models = None,
+    captions: Annotated[int, typer.Option(help="How many held-out captions to measure it on at the end.")] = 2000,
 ) -> None:
     """The noise predictor of the latent diffusion model, steered by text."""
     import torch
     import torch.nn.functional as F
 
-    from tinyldm.evaluation import evaluate
+    from tinyldm.evaluation import Judge, evaluate
     from tinyldm.pipeline import LDMConfig
     from tinyldm.text import sprinkle_unknown
     from tinyldm.unet import UNet
@@ -123,6 +277,7 @@ def train_ldm(
 
     config = LDMConfig()
     schedule = config.schedule()
+    judge = Judge.from_pretrained(models)  # now, so that a missing one does not stop the end of a long training
     vae, text = _load_autoencoder_and_text(models)
     latents, tokens, empty = _latents_and_tokens(vae, rows, seed)
 
@@ -143,7 +298,7 @@ def train_ldm(
         from tinyldm.pipeline import TextToImage
 
         pipeline = TextToImage(vae, text.cpu(), model, config)
-        return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0)))
+        return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
 
     settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
     _train_and_save("unet", UNet(config.unet), loss, len(latents), settings, out, measure, settings_of=config)
@@ -180,11 +335,12 @@ def _as_figures(report) -> dict:
 
 
 def _settings(steps: int, batch_size: int, seed: int, **rest):
+    """Settings of the training; call it before the model is made, whose first values it seeds."""
     import torch
 
     from tinyldm.training import TrainSettings
 
-    torch.manual_seed(seed)  # the layers' first values, which torch draws from its global generator
+    torch.manual_seed(seed)  # layers draw their first values from torch's global generator
     return TrainSettings(steps, batch_size, seed=seed, **rest)
 
 
@@ -239,7 +395,8 @@ def _retrieval(clip) -> float:
     tokens, right = tokenize(test.captions), 0
     with torch.no_grad():
         for part in torch.arange(len(test)).split(100):
-            right += (clip.similarity(test.images(part), tokens[part]).argmax(1) == torch.arange(len(part))).sum().item()
+            nearest = clip.similarity(test.images(part), tokens[part]).argmax(1)
+            right += (nearest == torch.arange(len(part))).sum().item()
     return right / len(test)
 
 
@@ -248,8 +405,6 @@ def _device(model):
 
 
 def _hardware() -> str:
-    import os
-
     import torch
 
     if torch.cuda.is_available():

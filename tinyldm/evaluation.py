@@ -31,7 +31,7 @@ class JudgeConfig:
 class Judge(nn.Module):
     """A digit classifier for pictures of 32x32: three convolutions, one layer of features, ten scores."""
 
-    def __init__(self, config: JudgeConfig = JudgeConfig()):  # noqa: B008
+    def __init__(self, config: JudgeConfig = JudgeConfig()):
         super().__init__()
         self.config = config
         layers, width = [], 1
@@ -173,13 +173,13 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{name:<22}{100 * value:6.1f} %" for name, value in self.fidelity.items() if name != "all"]
+        beside = f"real against real at N = {self.n:,}: {self.floor:.2f}, ratio {self.frechet / self.floor:.2f}"
         return "\n".join(
             [
                 f"{self.n:,} held-out captions; each share is of the captions that name it",
                 *lines,
                 f"{'all that is named':<22}{100 * self.fidelity['all']:6.1f} %",
-                f"{'Fréchet distance':<22}{self.frechet:6.2f}   (real against real at N = {self.n:,}: {self.floor:.2f}, "
-                f"ratio {self.frechet / self.floor:.2f})",
+                f"{'Fréchet distance':<22}{self.frechet:6.2f}   ({beside})",
                 f"{'seconds per image':<22}{self.seconds_per_image:8.3f}",
             ]
         )

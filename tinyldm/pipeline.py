@@ -150,15 +150,19 @@ class TextToImage:
         Returns:
             A PIL image of 32x32 for one prompt, a list of them for many.
         """
-        images = [to_pil(image) for image in self.images([prompts] if isinstance(prompts, str) else prompts, seed=seed, **options)]
-        return images[0] if isinstance(prompts, str) else images
+        alone = isinstance(prompts, str)
+        images = [to_pil(image) for image in self.images([prompts] if alone else prompts, seed=seed, **options)]
+        return images[0] if alone else images
 
-    def images(self, prompts: Sequence[str], *, seed: int | None = None, **options) -> Tensor:
-        """As calling, but a tensor: (B, 3, 32, 32) in [-1, 1]."""
+    def images(self, prompts: Sequence[str], *, seed: int | None = None, progress: bool = False, **options) -> Tensor:
+        """As calling, but a tensor: (B, 3, 32, 32) in [-1, 1]. ``progress`` draws a bar for many batches."""
+        from tqdm.auto import tqdm
+
         generator = torch.Generator(self.device)
         generator.seed() if seed is None else generator.manual_seed(seed)
         parts = []
-        for first in range(0, len(prompts), BATCH):
+        firsts = range(0, max(1, len(prompts)), BATCH)
+        for first in tqdm(firsts, desc=f"batches of {BATCH}", disable=not progress or len(firsts) == 1):
             for step in self.stream(prompts[first : first + BATCH], generator=generator, **options):
                 latents = step.x
             parts.append(self.decode(latents))
@@ -193,7 +197,8 @@ class TextToImage:
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         if not (math.isfinite(scale) and 0 <= scale <= MAX_GUIDANCE):
             raise ValueError(f"guidance must be between 0 and {MAX_GUIDANCE:g}, not {scale}")
-        predict = guide(self.unet, self.embed(prompts), self.embed([negative_prompt]).expand(len(prompts), -1, -1), scale)
+        negative = self.embed([negative_prompt]).expand(len(prompts), -1, -1)
+        predict = guide(self.unet, self.embed(prompts), negative, scale)
         return sample(
             denoiser(predict, self.schedule, self.config.prediction_type),
             self.schedule,

@@ -62,7 +62,7 @@ def tokenize(prompts: list[str]) -> Tensor:
     """Prompts to token numbers: start, the words' tokens, end, and end again up to 77.
 
     Args:
-        prompts: any texts; capitals do not matter. A text of more than 75 tokens is cut, with a warning that says where.
+        prompts: any texts; capitals do not matter. More than 75 tokens are cut, with a warning.
 
     Returns:
         int64 (B, 77).
@@ -98,7 +98,7 @@ class TextEncoder(nn.Module):
     ``encoder.model`` is the transformers model itself.
     """
 
-    def __init__(self, config: TextConfig = TextConfig()):  # noqa: B008
+    def __init__(self, config: TextConfig = TextConfig()):
         super().__init__()
         from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -156,7 +156,8 @@ class TextEncoder(nn.Module):
             encoder = cls(TextConfig(**metadata["settings"]))
             encoder.load_weights(state)
         except (TypeError, ValueError, RuntimeError, LookupError) as error:
-            raise WeightsError(f"text_encoder does not match its settings ({' '.join(str(error).split())[:300]})") from error
+            reason = " ".join(str(error).split())[:300]
+            raise WeightsError(f"text_encoder does not match its settings ({reason})") from error
         return encoder.eval().requires_grad_(False)
 
 

@@ -9,6 +9,7 @@ Design choices
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
@@ -86,7 +87,8 @@ def train(
             it draws from ``generator`` (on the CPU).
         num_rows: how many rows the training set has; every epoch visits each once, in a new order.
         settings: steps, batch size, rates, seed.
-        checkpoint: a file to go on from if it exists, and to write every ``save_every`` steps. It is written under another name and then renamed, so that a kill at any moment leaves a readable file.
+        checkpoint: a file to go on from if it exists, and to write every ``save_every`` steps. It is written under
+            another name and then renamed, so that a kill at any moment leaves a readable file.
         mixed_precision: "no", "bf16" or "fp16"; by default what the hardware is good at (`best_precision`).
 
     Raises:
@@ -101,7 +103,10 @@ def train(
     ema = AveragedModel(model, multi_avg_fn=_ema_update(settings.ema_decay))
     optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     wrapped, optimizer = accelerator.prepare(_Loss(model, loss).train(), optimizer)
-    start, seconds = _load_checkpoint(checkpoint, settings, model, ema, optimizer)
+    parts = {"model": model, "ema": ema, "optimizer": optimizer}
+    if accelerator.scaler is not None:  # of fp16; it remembers how far it has come
+        parts["scaler"] = accelerator.scaler
+    start, seconds = _load_checkpoint(checkpoint, settings, parts)
     began = time.perf_counter() - seconds
     for step in range(start, settings.steps):
         index = rows_of_step(num_rows, share * world, step, settings.seed)[rank * share : (rank + 1) * share]
@@ -116,7 +121,7 @@ def train(
         mean = accelerator.reduce(value.detach().float(), "mean").item()
         seconds = time.perf_counter() - began
         if checkpoint and accelerator.is_main_process and (step + 1) % save_every == 0 and step + 1 < settings.steps:
-            _save_checkpoint(Path(checkpoint), settings, step + 1, seconds, model, ema, optimizer)
+            _save_checkpoint(Path(checkpoint), settings, step + 1, seconds, parts)
         yield TrainStep(step, mean, rate, seconds, ema.module, accelerator.is_main_process)
 
 
@@ -130,7 +135,7 @@ def rows_of_step(num_rows: int, batch_size: int, step: int, seed: int) -> Tensor
 
 
 def best_precision() -> str:
-    """ "bf16" where the hardware multiplies it (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" on older GPUs, else "no"."""
+    """What the hardware has: "bf16" (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" (older GPUs) or "no"."""
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
@@ -140,11 +145,17 @@ def progress(steps: Iterable[TrainStep], total: int, description: str) -> Iterat
     """Pass the records on and draw a progress bar with the running loss and the time left."""
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc=description, unit="step", mininterval=1.0) as bar:
-        average = None
-        for step in steps:
-            bar.disable = not step.is_main
-            average = step.loss if average is None else 0.98 * average + 0.02 * step.loss
+    steps = iter(steps)
+    first = next(steps, None)  # says which process draws, and where a training that was killed goes on
+    if first is None:
+        return
+    bar = tqdm(
+        total=total, initial=first.index, desc=description, unit="step", mininterval=1.0, disable=not first.is_main
+    )
+    with bar:
+        average = first.loss
+        for step in itertools.chain([first], steps):
+            average = 0.98 * average + 0.02 * step.loss
             bar.set_postfix(loss=f"{average:.4f}", refresh=False)
             bar.update(step.index + 1 - bar.n)
             yield step
@@ -152,7 +163,9 @@ def progress(steps: Iterable[TrainStep], total: int, description: str) -> Iterat
 
 def _accelerator(mixed_precision: str | None):
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    AcceleratorState._reset_state()  # else a second training in this process could not have another precision
     return Accelerator(mixed_precision=mixed_precision or best_precision(), cpu=not torch.cuda.is_available())
 
 
@@ -180,31 +193,24 @@ def _set_learning_rate(optimizer, step: int, settings: TrainSettings) -> float:
     return rate
 
 
-def _save_checkpoint(path: Path, settings: TrainSettings, done: int, seconds: float, model, ema, optimizer) -> None:
-    state = {
-        "settings": settings.__dict__,
-        "done": done,
-        "seconds": seconds,
-        "model": model.state_dict(),
-        "ema": ema.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
+def _save_checkpoint(path: Path, settings: TrainSettings, done: int, seconds: float, parts: dict) -> None:
+    state = {"settings": settings.__dict__, "done": done, "seconds": seconds}
+    state |= {name: part.state_dict() for name, part in parts.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     torch.save(state, unfinished)
     os.replace(unfinished, path)
 
 
-def _load_checkpoint(path: str | Path | None, settings: TrainSettings, model, ema, optimizer) -> tuple[int, float]:
+def _load_checkpoint(path: str | Path | None, settings: TrainSettings, parts: dict) -> tuple[int, float]:
     if path is None or not Path(path).exists():
         return 0, 0.0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        if state["settings"] == settings.__dict__:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            return state["done"], state["seconds"]
     except Exception as error:
-        raise ValueError(f"{path} is not a readable checkpoint: delete it to start afresh") from error
-    if state["settings"] != settings.__dict__:
-        raise ValueError(f"{path} was made with other settings: delete it to start afresh, or use its own")
-    model.load_state_dict(state["model"])
-    ema.load_state_dict(state["ema"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["done"], state["seconds"]
+        raise ValueError(f"{path} is not a readable checkpoint of this model: delete it to start afresh") from error
+    raise ValueError(f"{path} was made with other settings: delete it to start afresh, or use its own")

@@ -1,0 +1,556 @@
+"""The training loop: killed and gone on it is the same training, and so it is shared by two processes."""
+
+import itertools
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+from tinyldm import training
+from tinyldm.training import TrainSettings, best_precision, progress, rows_of_step, train
+
+ROWS = 37  # so that no batch size divides it and batches reach from one epoch into the next
+SETTINGS = TrainSettings(steps=30, batch_size=8, learning_rate=0.02, warmup=5, seed=3)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Models this small spend longer on handing work to threads than on the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def inputs() -> torch.Tensor:
+    return torch.randn(ROWS, 3, generator=torch.Generator().manual_seed(9))
+
+
+def noisy_loss(model, index, generator):
+    """Depends on the rows, on their order and on what is drawn at random: nothing may differ after a kill."""
+    x = inputs()[index]
+    noise = torch.randn(x.shape, generator=generator)
+    return (model(x + noise) - x.sum(1, keepdim=True) + 0.1 * noise[:, :1]).square().mean()
+
+
+def run(model, loss=noisy_loss, settings=SETTINGS, until=None, **options):
+    """Train, break out of the loop after step ``until``, and return the records and the averaged parameters."""
+    records = []
+    options = {"mixed_precision": "no", **options}
+    for step in train(model, loss, ROWS, settings, **options):
+        records.append(step)
+        if step.index == until:
+            break
+    return records, [parameter.clone() for parameter in records[-1].ema.parameters()]
+
+
+def equal(ours, theirs) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.fixture
+def hook():
+    """Look at every optimizer just before or after it steps."""
+    handles = []
+
+    def add(before=None, after=None):
+        if before:
+            handles.append(register_optimizer_step_pre_hook(lambda optimizer, *_: before(optimizer)))
+        if after:
+            handles.append(register_optimizer_step_post_hook(lambda optimizer, *_: after(optimizer)))
+
+    yield add
+    for handle in handles:
+        handle.remove()
+
+
+# --- it learns ----------------------------------------------------------------------------------------------------
+
+
+def test_a_linear_regression_finds_its_answer():
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    answer, offset = torch.tensor([[1.5], [-2.0], [0.5]]), 0.7
+    y = x @ answer + offset
+
+    def loss(model, index, generator):
+        return (model(x[index]) - y[index]).square().mean()
+
+    torch.manual_seed(1)
+    model = nn.Linear(3, 1)
+    settings = TrainSettings(400, 32, learning_rate=0.1, warmup=10, weight_decay=0.0, ema_decay=0.9)
+    steps = list(train(model, loss, len(x), settings, mixed_precision="no"))
+    assert [step.index for step in steps] == list(range(400))
+    for learned in (model, steps[-1].ema):
+        assert (learned.weight.T - answer).abs().max() < 1e-3
+        assert (learned.bias - offset).abs().max() < 1e-3
+    assert steps[-1].loss < 1e-5 < 1 < steps[0].loss
+
+
+def test_the_loss_of_a_record_is_that_of_the_model_before_the_step():
+    model = network()
+    generator = torch.Generator().manual_seed(training._mix(SETTINGS.seed, 0, 0))
+    expected = noisy_loss(model, rows_of_step(ROWS, 8, 0, SETTINGS.seed), generator).item()
+    assert run(model, until=0)[0][0].loss == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_same_seed_gives_the_same_training_and_another_seed_another():
+    first, second, other = network(), network(), network()
+    losses = [[step.loss for step in run(model)[0]] for model in (first, second)]
+    assert losses[0] == losses[1]
+    assert equal(first.parameters(), second.parameters())
+    run(other, settings=replace(SETTINGS, seed=4))
+    assert not equal(first.parameters(), other.parameters())
+
+
+def test_the_global_random_state_is_neither_read_nor_changed():
+    models = network(), network()
+    for seed, model in enumerate(models):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        run(model)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert equal(models[0].parameters(), models[1].parameters())
+
+
+def test_every_step_draws_its_own_noise():
+    drawn = []
+
+    def loss(model, index, generator):
+        drawn.append(torch.randn(4, generator=generator))
+        return model(inputs()[index]).square().mean()
+
+    run(network(), loss)
+    distances = torch.cdist(torch.stack(drawn), torch.stack(drawn))
+    assert (distances + torch.eye(30) > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", ["steps", "batch_size", "learning_rate"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_settings_that_cannot_be_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"^{name} must be positive, not {value}$"):
+        TrainSettings(**{"steps": 10, name: value})
+
+
+# --- which rows ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 25])
+def test_every_epoch_visits_every_row_once(batch_size):
+    rows = torch.cat([rows_of_step(10, batch_size, step, seed=0) for step in range(100 // batch_size)])
+    epochs = rows.view(10, 10)
+    assert (epochs.sort(1).values == torch.arange(10)).all()
+    assert len({tuple(epoch.tolist()) for epoch in epochs}) == 10  # each in another order
+
+
+def test_the_order_of_rows_belongs_to_the_seed_and_not_to_the_batch_size():
+    def order(batch_size, seed):
+        return torch.cat([rows_of_step(37, batch_size, step, seed) for step in range(120 // batch_size)])
+
+    assert torch.equal(order(4, 0), order(4, 0))
+    assert torch.equal(order(4, 0), order(24, 0))
+    assert not torch.equal(order(4, 0), order(4, 1))
+
+
+# --- learning rate, gradient clipping, weight decay ---------------------------------------------------------------
+
+
+def test_the_learning_rate_rises_and_then_falls_to_zero_along_a_cosine():
+    settings = replace(SETTINGS, steps=8, warmup=4, learning_rate=2.0)
+    rates = [step.learning_rate for step in run(network(), settings=settings)[0]]
+    c = math.cos(math.pi / 8)  # cos² and sin² of multiples of π/16, written out
+    half = math.sqrt(0.5)
+    s = math.sin(math.pi / 8)
+    expected = [0.25 * 2, 0.5 * (1 + c), 0.75 * (1 + half), 1 + s, 1, 1 - s, 1 - half, 1 - c]
+    assert rates == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_recorded_learning_rate_is_the_one_that_is_used():
+    """Under a constant gradient Adam moves by exactly its learning rate, whatever the gradient's size."""
+    model = nn.Linear(1, 1, bias=False)
+    places = [model.weight.item()]
+    rates = []
+    for step in train(
+        model,
+        lambda model, index, generator: 0.3 * model.weight.sum(),
+        ROWS,
+        replace(SETTINGS, weight_decay=0.0),
+        mixed_precision="no",
+    ):
+        places.append(model.weight.item())
+        rates.append(step.learning_rate)
+    assert [before - after for before, after in itertools.pairwise(places)] == pytest.approx(rates, rel=1e-3, abs=1e-6)
+
+
+def test_weight_decay_pulls_towards_zero_by_rate_times_decay():
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 1.0)
+    settings = replace(SETTINGS, steps=2, warmup=0, learning_rate=0.1, weight_decay=0.5)
+    run(model, lambda model, index, generator: 0 * model.weight.sum(), settings)
+    assert model.weight.item() == pytest.approx((1 - 0.1 * 0.5) * (1 - 0.05 * 0.5))
+
+
+def test_gradients_are_clipped_to_their_greatest_norm_and_keep_their_direction(hook):
+    direction = torch.tensor([[3.0, 4.0, 12.0]])  # of length 13
+    sizes = [100.0, 0.01, 100.0, 0.02]
+    seen = []
+    hook(before=lambda optimizer: seen.append(optimizer.param_groups[0]["params"][0].grad.clone()))
+    model = nn.Linear(3, 1, bias=False)
+    calls = iter(sizes)
+
+    def loss(model, index, generator):
+        return next(calls) * (model.weight * direction).sum()
+
+    run(model, loss, replace(SETTINGS, steps=4, max_grad_norm=0.5))
+    for size, gradient in zip(sizes, seen, strict=True):
+        assert torch.allclose(gradient, direction * min(size, 0.5 / 13), rtol=1e-4)
+
+
+# --- the moving average -------------------------------------------------------------------------------------------
+
+
+def test_the_moving_average_is_the_one_written_out_by_hand():
+    model, decay = network(), 0.5  # the warm-up (1 + n) / (10 + n) reaches 0.5 at n = 8
+    averaged, n = None, 0
+    for step in train(model, noisy_loss, ROWS, replace(SETTINGS, ema_decay=decay), mixed_precision="no"):
+        now = [parameter.detach().double().clone() for parameter in model.parameters()]
+        if averaged is None:
+            averaged = now
+        else:
+            d = min(decay, (1 + n) / (10 + n))
+            averaged = [d * old + (1 - d) * new for old, new in zip(averaged, now, strict=True)]
+        n += 1
+        for ours, expected in zip(step.ema.parameters(), averaged, strict=True):
+            assert (ours - expected).abs().max() < 1e-6
+    assert n == 30
+
+
+def test_early_on_the_moving_average_follows_the_model():
+    """Without a warm-up it would have come 2% of the way in 20 steps."""
+    model = nn.Linear(1, 1, bias=False)
+    settings = TrainSettings(1000, 8, learning_rate=0.1, warmup=0, weight_decay=0.0, ema_decay=0.999)
+    start = model.weight.item()
+    records, _ = run(model, lambda model, index, generator: model.weight.sum(), settings, until=19)
+    assert (records[-1].ema.weight.item() - start) / (model.weight.item() - start) > 0.7
+
+
+# --- killed and gone on -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("killed_at", [3, 6, 17, 29], ids=lambda step: f"step-{step}")
+def test_a_training_that_was_killed_ends_as_one_that_was_not(tmp_path, killed_at):
+    unbroken = network()
+    records, averaged = run(unbroken)
+
+    checkpoint = tmp_path / "deeper" / "run.checkpoint"
+    first_records, _ = run(network(), until=killed_at, checkpoint=checkpoint, save_every=7)
+    again = network(seed=1)  # other first values; with a checkpoint they do not count
+    if killed_at < 6:
+        again = network()
+    second_records, averaged_again = run(again, checkpoint=checkpoint, save_every=7)
+
+    start = (killed_at + 1) // 7 * 7  # the last checkpoint
+    assert [step.index for step in second_records] == list(range(start, 30))
+    assert [step.loss for step in first_records[:start] + second_records] == [step.loss for step in records]
+    assert [step.learning_rate for step in second_records] == [step.learning_rate for step in records[start:]]
+    assert equal(again.parameters(), unbroken.parameters())
+    assert equal(averaged_again, averaged)
+
+
+def test_killed_again_and_again_it_still_ends_the_same(tmp_path):
+    unbroken = network()
+    _, averaged = run(unbroken)
+    for killed_at in (4, 9, 10, 22, None):
+        model = network()
+        _, averaged_again = run(model, until=killed_at, checkpoint=tmp_path / "x.checkpoint", save_every=3)
+    assert equal(model.parameters(), unbroken.parameters())
+    assert equal(averaged_again, averaged)
+
+
+def test_seconds_count_the_time_before_the_kill_and_not_the_pause(tmp_path, monkeypatch):
+    clock = itertools.count(100)
+    monkeypatch.setattr(training.time, "perf_counter", lambda: float(next(clock)))
+    before, _ = run(network(), until=13, checkpoint=tmp_path / "x.checkpoint", save_every=7)
+    assert before[-1].seconds == 14
+    clock = itertools.count(5000)
+    after, _ = run(network(), checkpoint=tmp_path / "x.checkpoint", save_every=7)
+    assert [after[0].seconds, after[-1].seconds] == [15, 30]
+
+
+def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(tmp_path, monkeypatch):
+    unbroken = network()
+    run(unbroken)
+    checkpoint = tmp_path / "x.checkpoint"
+    run(network(), until=6, checkpoint=checkpoint, save_every=7)
+    whole, save = checkpoint.read_bytes(), torch.save
+
+    def killed_half_way(state, path):
+        save(state, path)
+        Path(path).write_bytes(Path(path).read_bytes()[:1000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed_half_way)
+    with pytest.raises(KeyboardInterrupt):
+        run(network(), checkpoint=checkpoint, save_every=7)
+    assert checkpoint.read_bytes() == whole
+    assert len(list(tmp_path.iterdir())) == 2  # the half-written file is there, under another name
+
+    monkeypatch.setattr(torch, "save", save)
+    model = network()
+    records, _ = run(model, checkpoint=checkpoint, save_every=7)
+    assert records[0].index == 7
+    assert equal(model.parameters(), unbroken.parameters())
+    assert [path.name for path in tmp_path.iterdir()] == ["x.checkpoint"]
+
+
+def test_the_gradient_scaler_of_fp16_goes_on_too(tmp_path, monkeypatch):
+    """On a CPU it has no use, but it can be put in; here it grows every third step, and clipping then sees its scale."""
+    make = training._accelerator
+
+    def with_scaler(precision):
+        accelerator = make(precision)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=0.25, growth_interval=3)
+        return accelerator
+
+    monkeypatch.setattr(training, "_accelerator", with_scaler)
+    unbroken, model = network(), network()
+    run(unbroken)
+    run(network(), until=17, checkpoint=tmp_path / "x.checkpoint", save_every=7)
+    run(model, checkpoint=tmp_path / "x.checkpoint", save_every=7)
+    assert equal(model.parameters(), unbroken.parameters())
+
+
+def test_without_a_checkpoint_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(network(), save_every=1)
+    assert not list(tmp_path.iterdir())
+
+
+def write_code_that_runs(path: Path) -> None:
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (path.parent / "trapped",)
+
+    torch.save({"settings": Trap()}, path)
+
+
+BAD_CHECKPOINTS = {
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "text": lambda path: path.write_text("hello"),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "not a dictionary": lambda path: torch.save([1, 2], path),
+    "keys missing": lambda path: torch.save({"settings": SETTINGS.__dict__}, path),
+    "code that runs": write_code_that_runs,
+}
+
+
+@pytest.mark.parametrize("damage", BAD_CHECKPOINTS.values(), ids=BAD_CHECKPOINTS)
+def test_a_damaged_checkpoint_is_an_error_that_names_the_file(tmp_path, damage):
+    checkpoint = tmp_path / "x.checkpoint"
+    run(network(), until=6, checkpoint=checkpoint, save_every=7)
+    damage(checkpoint)
+    with pytest.raises(ValueError, match=r"x\.checkpoint .*delete it") as caught:
+        run(network(), checkpoint=checkpoint)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "trapped").exists()
+
+
+@pytest.mark.parametrize("change", [{"steps": 31}, {"seed": 4}, {"learning_rate": 0.1}, {"batch_size": 16}], ids=str)
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change):
+    checkpoint = tmp_path / "x.checkpoint"
+    run(network(), until=6, checkpoint=checkpoint, save_every=7)
+    with pytest.raises(ValueError, match=r"x\.checkpoint was made with other settings"):
+        run(network(), settings=replace(SETTINGS, **change), checkpoint=checkpoint)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    checkpoint = tmp_path / "x.checkpoint"
+    run(network(), until=6, checkpoint=checkpoint, save_every=7)
+    with pytest.raises(ValueError, match=r"x\.checkpoint .*delete it") as caught:
+        run(nn.Linear(3, 1), checkpoint=checkpoint)
+    assert "\n" not in str(caught.value)
+
+
+# --- precision ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "cuda, gpu_bf16, cpu_bf16, expected",
+    [
+        (True, True, False, "bf16"),
+        (True, False, True, "fp16"),
+        (False, False, True, "bf16"),
+        (False, False, False, "no"),
+    ],
+    ids=["new GPU", "old GPU", "new CPU", "old CPU"],
+)
+def test_the_best_precision_is_what_the_hardware_multiplies(monkeypatch, cuda, gpu_bf16, cpu_bf16, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_bf16)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": cpu_bf16})
+    assert best_precision() == expected
+
+
+def test_the_best_precision_is_the_default_and_one_kind_can_follow_another(monkeypatch):
+    kinds = []
+
+    def loss(model, index, generator):
+        kinds.append(model(inputs()[index]).dtype)
+        return noisy_loss(model, index, generator)
+
+    for best, asked in [("bf16", None), ("no", None), ("no", "bf16"), ("bf16", "no")]:
+        monkeypatch.setattr(training, "best_precision", lambda best=best: best)
+        run(network(), loss, until=0, mixed_precision=asked)
+    assert kinds == [torch.bfloat16, torch.float32, torch.bfloat16, torch.float32]
+
+
+def test_bf16_multiplies_in_16_bits_and_keeps_parameters_in_32():
+    plain, mixed = network(), network()
+    steps = replace(SETTINGS, steps=200)
+    exact, _ = run(plain, plain_loss, steps)
+    rough, _ = run(mixed, plain_loss, steps, mixed_precision="bf16")
+    assert all(parameter.dtype == torch.float32 for parameter in mixed.parameters())
+    assert exact[0].loss != rough[0].loss == pytest.approx(exact[0].loss, rel=0.02)
+    assert rough[-1].loss < 0.05 * rough[0].loss
+
+
+# --- the progress bar ---------------------------------------------------------------------------------------------
+
+
+def test_progress_passes_the_records_on_and_shows_loss_and_time_left(capsys):
+    steps, _ = run(network())
+    assert list(progress(iter(steps), 30, "digits")) == steps
+    shown = capsys.readouterr().err
+    assert "digits" in shown and "30/30" in shown and "loss=" in shown
+    assert "<00:00" in shown  # time left at the end: none
+
+
+def test_progress_of_a_training_that_goes_on_starts_where_it_is(capsys):
+    steps, _ = run(network())
+    assert list(progress(iter(steps[20:]), 30, "digits")) == steps[20:]
+    shown = capsys.readouterr().err
+    assert " 20/30 " in shown and " 30/30 " in shown and " 0/30 " not in shown
+    assert list(progress(iter([]), 30, "digits")) == []  # it had ended before
+
+
+def test_progress_is_silent_on_all_processes_but_one(capsys):
+    steps, _ = run(network())
+    assert len(list(progress((replace(step, is_main=False) for step in steps), 30, "digits"))) == 30
+    assert capsys.readouterr().err == ""
+
+
+# --- two processes ------------------------------------------------------------------------------------------------
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import torch, test_training as here
+from tinyldm import training
+
+folder, rank = Path(sys.argv[2]), int(__import__("os").environ["RANK"])
+torch.set_num_threads(1)
+result, writes, save = {"rank": rank}, [], training._save_checkpoint
+training._save_checkpoint = lambda *args: (writes.append(args[2]), save(*args))
+
+def watch(model, loss, until=None, seed=0, **options):
+    seen, drawn = [], []
+    def watched(model, index, generator):
+        seen.append(index.clone())
+        drawn.append(torch.randn(3, generator=torch.Generator().set_state(generator.get_state())))
+        return loss(model, index, generator)
+    records, averaged = here.run(model, watched, until=until, **options)
+    return {"seen": seen, "drawn": drawn, "losses": [step.loss for step in records], "averaged": averaged,
+            "is_main": records[-1].is_main, "parameters": [p.detach().clone() for p in model.parameters()]}
+
+result["plain"] = watch(here.network(seed=rank), here.plain_loss)
+result["unbroken"] = watch(here.network(), here.noisy_loss)
+assert not writes
+watch(here.network(), here.noisy_loss, until=17, checkpoint=folder / "x.checkpoint", save_every=7)
+result["resumed"] = watch(here.network(), here.noisy_loss, checkpoint=folder / "x.checkpoint", save_every=7)
+result["writes"] = writes
+try:
+    here.run(here.network(), settings=here.replace(here.SETTINGS, batch_size=1))
+except ValueError as error:
+    result["error"] = str(error)
+torch.save(result, folder / f"{rank}.pt")
+"""
+
+
+def plain_loss(model, index, generator):
+    x = inputs()[index]
+    return (model(x) - x.sum(1, keepdim=True)).square().mean()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes saw and did, started as a user would start them."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "script.py").write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    finished = subprocess.run(
+        [*command, str(folder / "script.py"), str(Path(__file__).parent), str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def test_each_process_sees_its_own_half_of_every_batch(two):
+    for step, shares in enumerate(zip(two[0]["plain"]["seen"], two[1]["plain"]["seen"], strict=True)):
+        assert [len(share) for share in shares] == [4, 4]
+        assert torch.equal(torch.cat(shares), rows_of_step(ROWS, 8, step, SETTINGS.seed))
+
+
+def test_two_processes_train_what_one_would(two):
+    model = network(seed=0)
+    records, averaged = run(model, plain_loss)
+    for rank in two:  # rank 1 began with other parameters: it was given those of rank 0
+        ours = rank["plain"]
+        assert ours["losses"] == pytest.approx([step.loss for step in records], abs=1e-6)
+        for mine, expected in zip(ours["parameters"], model.parameters(), strict=True):
+            assert (mine - expected).abs().max() < 1e-5
+        for mine, expected in zip(two[0]["plain"]["averaged"], averaged, strict=True):
+            assert (mine - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["plain", "unbroken", "resumed"])
+def test_parameters_and_losses_stay_equal_on_all_processes(two, name):
+    first, second = two[0][name], two[1][name]
+    assert equal(first["parameters"], second["parameters"])
+    assert equal(first["averaged"], second["averaged"])
+    assert first["losses"] == second["losses"]
+
+
+def test_each_process_draws_its_own_noise(two):
+    for mine, other in zip(two[0]["unbroken"]["drawn"], two[1]["unbroken"]["drawn"], strict=True):
+        assert (mine - other).abs().min() > 1e-4
+
+
+def test_one_process_writes_and_both_go_on_from_it(two):
+    assert [rank["plain"]["is_main"] for rank in two] == [True, False]
+    assert [rank["writes"] for rank in two] == [[7, 14, 21, 28], []]
+    for rank in two:
+        assert len(rank["resumed"]["losses"]) == 30 - 14
+        assert rank["resumed"]["losses"] == rank["unbroken"]["losses"][14:]
+        assert equal(rank["resumed"]["parameters"], rank["unbroken"]["parameters"])
+        assert equal(rank["resumed"]["averaged"], rank["unbroken"]["averaged"])
+
+
+def test_a_batch_too_small_to_share_is_refused(two):
+    assert [rank["error"] for rank in two] == ["a batch of 1 cannot be shared by 2 processes"] * 2
