@@ -315,7 +315,7 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(tmp_path, 
 
 
 def test_the_gradient_scaler_of_fp16_goes_on_too(tmp_path, monkeypatch):
-    """On a CPU it has no use, but it can be put in; here it grows every third step, and clipping then sees its scale."""
+    """It can be put in on a CPU too. Here it grows every third step, and clipping then sees its scale."""
     make = training._accelerator
 
     def with_scaler(precision):

@@ -41,7 +41,8 @@ def main() -> None:
     except ValueError as error:
         problem = str(error)
     except (KeyboardInterrupt, typer.Abort):
-        problem = "stopped"
+        print("tinyldm: stopped", file=sys.stderr)
+        sys.exit(130)  # as shells say of a program that Ctrl-C ended
     if problem:
         print(f"tinyldm: {' '.join(problem.split())}", file=sys.stderr)
     sys.exit(2)
@@ -88,8 +89,6 @@ def generate(
 
     Several pictures become 0000.png, 0001.png, ... in the order of the prompts, and grid.png shows them side by side.
     """
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"--seed must be between 0 and 2^63 - 1, not {seed}")
     texts = _all_prompts(prompt or [], prompts, count)
     target = _target(texts, out)
     with _plain_warnings():
@@ -257,7 +256,7 @@ def train_clip(
 
 @train_app.command("ldm")
 def train_ldm(
-    steps: Steps = 9_000,
+    steps: Steps = 6_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -272,8 +271,8 @@ def train_ldm(
     from tinyldm.evaluation import Judge, evaluate
     from tinyldm.pipeline import LDMConfig
     from tinyldm.text import sprinkle_unknown
+    from tinyldm.training import best_device
     from tinyldm.unet import UNet
-
 
     config = LDMConfig()
     schedule = config.schedule()
@@ -297,7 +296,7 @@ def train_ldm(
     def measure(model):
         from tinyldm.pipeline import TextToImage
 
-        pipeline = TextToImage(vae, text.cpu(), model, config)
+        pipeline = TextToImage(vae, text, model, config).to(best_device())
         return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
 
     settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
@@ -319,12 +318,15 @@ def _latents_and_tokens(vae, rows: int, seed: int):
 
     from tinyldm.data import CaptionedMNIST
     from tinyldm.text import tokenize
+    from tinyldm.training import best_device, best_precision
 
     data = CaptionedMNIST("train", limit=rows, copies=2)
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
+    device = best_device()
+    vae.to(device)
+    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=best_precision() == "bf16"):
         parts = tqdm(torch.arange(len(data)).split(250), desc="latents", unit="batch", mininterval=1.0)
-        latents = torch.cat([vae.encode(data.images(part), generator) for part in parts])
+        latents = torch.cat([vae.encode(data.images(part).to(device), generator).float().cpu() for part in parts])
     return latents, tokenize(data.captions), tokenize([""])
 
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.data import ATTRIBUTES, CaptionedMNIST, Description, describe, load_mnist, unpaint
+from tinyldm.data import ATTRIBUTES, MNIST, CaptionedMNIST, Description, describe, load_mnist, unpaint
 from tinyldm.weights import load_into
 
 
@@ -140,7 +140,7 @@ def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_Features(judge), normalize=True).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(feature=_Features(judge), normalize=True)
     for images, is_real in ((real, True), (other, False)):
         for part in images.split(500):
             metric.update(grey(part), real=is_real)
@@ -155,7 +155,7 @@ class _Features(nn.Module):
         self.judge, self.num_features = judge, judge.config.features
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.judge.features(images.float())
+        return self.judge.features(images)
 
 
 # ---------------------------------------------------------------- the whole report
@@ -202,10 +202,11 @@ def evaluate(draw: Callable[[list[str]], Tensor], n: int = 2000, seed: int = 0, 
     judge = judge or Judge.from_pretrained()
     test = CaptionedMNIST("test", seed=seed, limit=n)
     start = time.perf_counter()
-    images = draw(test.captions)
+    images = draw(test.captions).cpu()
     seconds = (time.perf_counter() - start) / n
-    train = load_mnist("train").padded()
-    train = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:n]]
+    train = load_mnist("train")
+    chosen = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(seed))[:n]
+    train = MNIST(train.images[chosen], train.labels[chosen]).padded()
     real = load_mnist("test").padded()[:n]
     fidelity = prompt_fidelity(test.named, [row for part in images.split(500) for row in read(part, judge)])
     return Report(n, fidelity, frechet_distance(real, images, judge), frechet_distance(real, train, judge), seconds)

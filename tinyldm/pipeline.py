@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from tinyldm.autoencoder import VAE, VAEConfig
-from tinyldm.samplers import SampleStep, denoiser, sample
-from tinyldm.schedule import NoiseSchedule
+from tinyldm.samplers import SAMPLERS, SampleStep, denoiser, sample
+from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule
 from tinyldm.text import PromptWarning, TextEncoder, tokenize
+from tinyldm.training import best_device
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.weights import load_into
 
@@ -51,6 +52,10 @@ class LDMConfig:
     def __post_init__(self) -> None:
         if isinstance(self.unet, dict):  # as it comes out of a file
             object.__setattr__(self, "unet", UNetConfig(**self.unet))
+        choices = {"schedule_kind": KINDS, "prediction_type": PREDICTION_TYPES, "sampler": SAMPLERS}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
 
     def schedule(self) -> NoiseSchedule:
         """The noise schedule that the UNet is trained and sampled with."""
@@ -125,8 +130,7 @@ class TextToImage:
         vae = load_into(VAE, VAEConfig, "vae", folder)
         unet = load_into(LatentDiffusion, LDMConfig, "unet", folder)
         text_encoder = TextEncoder.from_pretrained(folder)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(vae, text_encoder, unet, unet.ldm).to(device)
+        return cls(vae, text_encoder, unet, unet.ldm).to(device or best_device())
 
     def to(self, device: str | torch.device) -> TextToImage:
         """Move all parts to a device."""
@@ -150,18 +154,19 @@ class TextToImage:
         Returns:
             A PIL image of 32x32 for one prompt, a list of them for many.
         """
-        alone = isinstance(prompts, str)
-        images = [to_pil(image) for image in self.images([prompts] if alone else prompts, seed=seed, **options)]
-        return images[0] if alone else images
+        images = [to_pil(image) for image in self.images(prompts, seed=seed, **options)]
+        return images[0] if isinstance(prompts, str) else images
 
-    def images(self, prompts: Sequence[str], *, seed: int | None = None, progress: bool = False, **options) -> Tensor:
+    def images(
+        self, prompts: str | Sequence[str], *, seed: int | None = None, progress: bool = False, **options
+    ) -> Tensor:
         """As calling, but a tensor: (B, 3, 32, 32) in [-1, 1]. ``progress`` draws a bar for many batches."""
         from tqdm.auto import tqdm
 
-        generator = torch.Generator(self.device)
-        generator.seed() if seed is None else generator.manual_seed(seed)
+        prompts = _texts(prompts)
+        generator = _generator(seed, self.device)
         parts = []
-        firsts = range(0, max(1, len(prompts)), BATCH)
+        firsts = range(0, len(prompts), BATCH)
         for first in tqdm(firsts, desc=f"batches of {BATCH}", disable=not progress or len(firsts) == 1):
             for step in self.stream(prompts[first : first + BATCH], generator=generator, **options):
                 latents = step.x
@@ -170,7 +175,7 @@ class TextToImage:
 
     def stream(
         self,
-        prompts: Sequence[str],
+        prompts: str | Sequence[str],
         *,
         negative_prompt: str = "",
         num_inference_steps: int | None = None,
@@ -186,27 +191,29 @@ class TextToImage:
             num_inference_steps: steps of the sampler, 1 to 1000.
             guidance_scale: 0 (no prompt) over 1 (the prompt, plainly) to 30; see `guide`.
             sampler: "ddpm", "ddim", "dpm++", "euler" or "heun".
-            generator: of the first noise and of all later noise.
+            generator: of the first noise and of all later noise; None takes a new one.
 
         Raises:
             ValueError: no prompts, or an option out of range.
         """
-        prompts = list(prompts)
-        if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
-            raise ValueError("prompts must be one text or a list of at least one text")
+        prompts = _texts(prompts)
+        if not isinstance(negative_prompt, str):
+            raise ValueError(f"the negative prompt must be a text, not {negative_prompt!r}")
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         if not (math.isfinite(scale) and 0 <= scale <= MAX_GUIDANCE):
             raise ValueError(f"guidance must be between 0 and {MAX_GUIDANCE:g}, not {scale}")
         negative = self.embed([negative_prompt]).expand(len(prompts), -1, -1)
         predict = guide(self.unet, self.embed(prompts), negative, scale)
+        generator = generator or _generator(None, self.device)
+        shape = (len(prompts), self.vae.config.latent_channels, self.config.latent_size, self.config.latent_size)
         return sample(
             denoiser(predict, self.schedule, self.config.prediction_type),
             self.schedule,
-            (len(prompts), self.vae.config.latent_channels, self.config.latent_size, self.config.latent_size),
             steps=self.config.num_inference_steps if num_inference_steps is None else num_inference_steps,
-            sampler=sampler or self.config.sampler,
+            sampler=self.config.sampler if sampler is None else sampler,
             spacing=self.config.spacing,
             generator=generator,
+            x=torch.randn(shape, generator=generator, device=generator.device).to(self.device),
         )
 
     @torch.no_grad()
@@ -221,6 +228,21 @@ class TextToImage:
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 4, 8, 8) to pictures (B, 3, 32, 32) in [-1, 1]."""
         return self.vae.decode(latents).clamp(-1, 1)
+
+
+def _texts(prompts: str | Iterable[str]) -> list[str]:
+    texts = [prompts] if isinstance(prompts, str) else list(prompts) if isinstance(prompts, Iterable) else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError("prompts must be one text or a list of at least one text")
+    return texts
+
+
+def _generator(seed: int | None, device: torch.device) -> torch.Generator:
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be between 0 and 2^63 - 1, not {seed}")
+    generator = torch.Generator(device)
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    return generator
 
 
 def to_pil(image: Tensor):

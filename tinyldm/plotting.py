@@ -27,7 +27,7 @@ def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int
     wrapped = [textwrap.fill(title, int(13 * size)) for title in titles or [""] * len(images)]
     lines = max(text.count("\n") + bool(text) for text in wrapped)
     figure = Figure(figsize=(columns * size, rows * (size + 0.14 * lines)), dpi=100, layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes:
         axis.axis("off")
     for axis, image, title in zip(axes, images, wrapped, strict=False):

@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.weights import WeightsError, read_weights
+from tinyldm.weights import fitting, read_weights
 
 MAX_TOKENS = 77
 VOCABULARY_SIZE = 49_408
@@ -58,16 +59,17 @@ def _byte_letters() -> list[str]:
     return [chr(b) for b in printable] + [chr(256 + n) for n in range(others)]
 
 
-def tokenize(prompts: list[str]) -> Tensor:
+def tokenize(prompts: str | Sequence[str]) -> Tensor:
     """Prompts to token numbers: start, the words' tokens, end, and end again up to 77.
 
     Args:
-        prompts: any texts; capitals do not matter. More than 75 tokens are cut, with a warning.
+        prompts: one text or many; capitals do not matter. More than 75 tokens are cut, with a warning.
 
     Returns:
         int64 (B, 77).
     """
     tokenizer = clip_tokenizer()
+    prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     rows = tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
     room = MAX_TOKENS - 2
     for row in rows:
@@ -123,7 +125,7 @@ class TextEncoder(nn.Module):
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of ``prompt`` that training never saw and that therefore have no effect."""
-        words = dict.fromkeys(re.findall(r"[^\W\d_]+|\d", prompt.lower()))
+        words = dict.fromkeys(re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d", prompt.lower()))
         rows = clip_tokenizer()(list(words), add_special_tokens=False)["input_ids"] if words else []
         return [word for word, row in zip(words, rows, strict=True) if not self.table[row].any()]
 
@@ -152,12 +154,9 @@ class TextEncoder(nn.Module):
             WeightsError: the file is missing, damaged, or its settings do not fit its tensors.
         """
         state, metadata = read_weights("text_encoder", folder)
-        try:
+        with fitting("text_encoder", folder):
             encoder = cls(TextConfig(**metadata["settings"]))
             encoder.load_weights(state)
-        except (TypeError, ValueError, RuntimeError, LookupError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise WeightsError(f"text_encoder does not match its settings ({reason})") from error
         return encoder.eval().requires_grad_(False)
 
 

@@ -134,6 +134,11 @@ def rows_of_step(num_rows: int, batch_size: int, step: int, seed: int) -> Tensor
     return torch.cat(orders)[offset : offset + batch_size]
 
 
+def best_device() -> torch.device:
+    """A GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def best_precision() -> str:
     """What the hardware has: "bf16" (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" (older GPUs) or "no"."""
     if torch.cuda.is_available():
@@ -166,7 +171,7 @@ def _accelerator(mixed_precision: str | None):
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # else a second training in this process could not have another precision
-    return Accelerator(mixed_precision=mixed_precision or best_precision(), cpu=not torch.cuda.is_available())
+    return Accelerator(mixed_precision=mixed_precision or best_precision(), cpu=best_device().type == "cpu")
 
 
 def _ema_update(decay: float):

@@ -8,8 +8,6 @@ Design choices:
 - Each block's last layer starts at zero: a new block changes nothing, a new model predicts zero (loss 1).
 - Attention is ``scaled_dot_product_attention``; ``Attention.attention_map`` is the plain version, to look at.
 - No dropout and no switches for other models' variants.
-- Going between pixels and tokens copies nothing in channels-last layout. On a CPU, convert a model once with
-  ``model.to(memory_format=torch.channels_last)``: a training step then takes about half the time.
 
 Read it from small to large: time embedding, residual block, attention, transformer, levels, UNet.
 """

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,18 +47,19 @@ def read_weights(name: str, folder: str | Path | None = None) -> tuple[dict[str,
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(folder or SHIPPED) / f"{name}.safetensors"
+    path = _path(name, folder)
     if not path.is_file():
         raise WeightsError(f"no weights at {path}: train them with `tinyldm train`, or reinstall tinyldm")
     try:
         with safe_open(path, "pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            metadata = file.metadata() or {}
             state = {key: _float(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is damaged ({error}): reinstall tinyldm or train it again") from error
     if "settings" not in metadata:
         raise WeightsError(f"{path} does not say its settings: it is not a tinyldm weights file")
-    return state, metadata
+    with fitting(name, folder):
+        return state, {key: json.loads(value) for key, value in metadata.items()}
 
 
 def load_into(model_class, config_class, name: str, folder: str | Path | None = None) -> nn.Module:
@@ -66,15 +69,26 @@ def load_into(model_class, config_class, name: str, folder: str | Path | None = 
         WeightsError: as `read_weights`, or settings and tensors do not fit each other or the class.
     """
     state, metadata = read_weights(name, folder)
-    try:
-        with torch.device("meta"):
-            model = model_class(config_class(**metadata["settings"]))
+    with fitting(name, folder):
+        config = config_class(**metadata["settings"])
+        with torch.device("meta"):  # no first values: the file's tensors take their place
+            model = model_class(config)
         model.load_state_dict(state, assign=True)
-    except (TypeError, ValueError, RuntimeError) as error:
-        where = Path(folder or SHIPPED) / f"{name}.safetensors"
-        reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{where} does not match its settings ({reason})") from error
     return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def fitting(name: str, folder: str | Path | None = None) -> Iterator[None]:
+    """What goes wrong in here, where a model is built from its file, is the file's fault: a WeightsError names it."""
+    try:
+        yield
+    except Exception as error:  # of any kind, since any nonsense may stand in the settings
+        reason = " ".join(str(error).split())[:300]
+        raise WeightsError(f"{_path(name, folder)} does not match its settings ({reason})") from error
+
+
+def _path(name: str, folder: str | Path | None) -> Path:
+    return Path(folder or SHIPPED) / f"{name}.safetensors"
 
 
 def _float(tensor: Tensor) -> Tensor:

@@ -1,0 +1,484 @@
+"""From prompt to picture: the sentence of the pipeline, followed by hand, gives the same picture."""
+
+import re
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from tinyldm.autoencoder import VAE, VAEConfig
+from tinyldm.data import Description
+from tinyldm.evaluation import Judge, prompt_fidelity, read
+from tinyldm.pipeline import LatentDiffusion, LDMConfig, TextToImage, guide, to_pil
+from tinyldm.samplers import SAMPLERS, denoiser, sample
+from tinyldm.text import PromptWarning, TextConfig, TextEncoder, tokenize
+from tinyldm.unet import UNetConfig
+from tinyldm.weights import WeightsError, save_weights
+
+TEXT = TextConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
+UNET = UNetConfig(block_out_channels=(8, 16), attention=(False, True), num_heads=2, context_dim=16, norm_num_groups=4)
+AUTOENCODER = VAEConfig(block_out_channels=(8, 8, 16), norm_num_groups=4, scaling_factor=0.25)
+CONFIG = LDMConfig(unet=UNET, num_inference_steps=4, guidance_scale=3.0)
+WORDS = "a thick thin red blue white seven two 7 leaning left on paper"
+
+
+@pytest.fixture(autouse=True)
+def same_weights_every_time():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Models this small spend longer on handing work to threads than on the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def perturb(model: nn.Module, amount: float = 0.2) -> nn.Module:
+    """Move every parameter, so that no branch is zero and every input has a say."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if not name.endswith("token_embedding.weight"):
+                parameter.add_(amount * torch.randn(parameter.shape, generator=seeded(len(name))))
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture
+def pipeline() -> TextToImage:
+    text = perturb(TextEncoder(TEXT))
+    known = tokenize([WORDS]).unique()
+    text.table[known] = torch.randn(len(known), 16, generator=seeded())
+    return TextToImage(perturb(VAE(AUTOENCODER)), text, perturb(LatentDiffusion(CONFIG)), CONFIG)
+
+
+@pytest.fixture
+def calls(pipeline):
+    """Every call of the pipeline's UNet: (x, t, context)."""
+    seen = []
+    pipeline.unet.register_forward_pre_hook(lambda module, arguments: seen.append(arguments))
+    return seen
+
+
+def context_of(pipeline, *prompts):
+    return pipeline.text_encoder(tokenize(list(prompts)))
+
+
+def by_hand(pipeline, predict, batch, seed=0, steps=4, sampler="dpm++"):
+    """The pipeline's sentence written out: noise -> sampler -> autoencoder, with a given predictor."""
+    schedule = CONFIG.schedule()
+    denoise = denoiser(predict, schedule, "v_prediction")
+    *_, last = sample(denoise, schedule, (batch, 4, 8, 8), steps, sampler, spacing="trailing", generator=seeded(seed))
+    return pipeline.vae.decode(last.x).clamp(-1, 1)
+
+
+# --- guidance -----------------------------------------------------------------------------------------------------
+
+
+def moments():
+    return torch.randn(2, 4, 8, 8, generator=seeded(1)), torch.tensor([999, 20])
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0, 30.0])
+def test_guidance_goes_from_the_negative_towards_the_prompt_and_beyond(pipeline, calls, scale):
+    x, t = moments()
+    context = context_of(pipeline, "a red seven", "a thin blue two")
+    negative = context_of(pipeline, "", "")
+    towards = pipeline.unet(x, t, context)
+    away = pipeline.unet(x, t, negative)
+    assert (towards - away).abs().max() > 0.05
+    calls.clear()
+    guided = guide(pipeline.unet, context, negative, scale)(x, t)
+    assert torch.allclose(guided, (1 - scale) * away + scale * towards, atol=1e-4 * max(1, scale))
+    assert [len(call[0]) for call in calls] == [4]  # one call, with both halves
+
+
+@pytest.mark.parametrize("scale, which", [(0, "negative"), (1, "context"), (1.0, "context")])
+def test_without_guidance_half_of_the_work_is_saved(pipeline, calls, scale, which):
+    x, t = moments()
+    given = {"context": context_of(pipeline, "a red seven", "a two"), "negative": context_of(pipeline, "", "")}
+    guided = guide(pipeline.unet, given["context"], given["negative"], scale)(x, t)
+    assert torch.equal(guided, pipeline.unet(x, t, given[which]))
+    assert [len(call[0]) for call in calls] == [2, 2]
+
+
+def test_each_picture_is_guided_by_its_own_prompt(pipeline):
+    x, t = moments()
+    context, negative = context_of(pipeline, "a red seven", "a thin blue two"), context_of(pipeline, "white", "paper")
+    together = guide(pipeline.unet, context, negative, 2.0)(x, t)
+    for i in range(2):
+        alone = guide(pipeline.unet, context[i : i + 1], negative[i : i + 1], 2.0)(x[i : i + 1], t[i : i + 1])
+        assert (together[i] - alone[0]).abs().max() < 1e-5
+
+
+# --- the whole way ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0, 1, 3.0])
+@torch.no_grad()
+def test_the_picture_is_the_one_made_by_hand(pipeline, scale):
+    prompts = ["a thick red seven", "a thin blue two on white paper"]
+    towards, away = context_of(pipeline, *prompts), context_of(pipeline, "", "")
+
+    def predict(x, t):
+        unconditional, conditional = pipeline.unet(x, t, away), pipeline.unet(x, t, towards)
+        return unconditional + scale * (conditional - unconditional)
+
+    images = pipeline.images(prompts, guidance_scale=scale, seed=5)
+    expected = by_hand(pipeline, predict, batch=2, seed=5)
+    assert images.shape == (2, 3, 32, 32) and images.std() > 0.1
+    assert (images - expected).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_the_negative_prompt_stands_in_the_place_of_the_empty_one(pipeline):
+    towards, away = context_of(pipeline, "a seven", "a two"), context_of(pipeline, "thick blue", "thick blue")
+
+    def predict(x, t):
+        return 3 * pipeline.unet(x, t, towards) - 2 * pipeline.unet(x, t, away)
+
+    images = pipeline.images(["a seven", "a two"], negative_prompt="thick blue", seed=1)
+    assert (images - by_hand(pipeline, predict, batch=2, seed=1)).abs().max() < 1e-4
+    assert (images - pipeline.images(["a seven", "a two"], seed=1)).abs().max() > 0.01
+
+
+def test_an_empty_prompt_is_an_unconditional_picture_however_strong_the_guidance(pipeline):
+    plain = pipeline.images([""], guidance_scale=0, seed=0)
+    for scale in (1, 3.0, 20.0):
+        assert (pipeline.images([""], guidance_scale=scale, seed=0) - plain).abs().max() < 1e-3
+    assert (pipeline.images(["a red seven"], guidance_scale=0, seed=0) - plain).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_seed_and_the_prompt_make_the_picture(pipeline, sampler):
+    def draw(prompt, seed):
+        return pipeline.images([prompt], seed=seed, sampler=sampler)
+
+    image = draw("a red seven", 0)
+    assert torch.equal(image, draw("a red seven", 0))
+    assert (image - draw("a red seven", 1)).abs().max() > 0.05
+    assert (image - draw("a blue seven", 0)).abs().max() > 0.005
+
+
+def test_without_a_seed_every_picture_is_another(pipeline):
+    first, second = pipeline.images(["a red seven"]), pipeline.images(["a red seven"])
+    assert (first - second).abs().max() > 0.05
+    streams = [list(pipeline.stream(["a red seven"]))[-1].x for _ in range(2)]
+    assert (streams[0] - streams[1]).abs().max() > 0.05
+
+
+def test_global_random_state_is_neither_read_nor_changed(pipeline):
+    before = torch.get_rng_state()
+    image = pipeline.images(["a seven"], seed=0, sampler="ddpm")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(99)
+    assert torch.equal(pipeline.images(["a seven"], seed=0, sampler="ddpm"), image)
+
+
+def test_samplers_differ_on_the_way_and_agree_with_many_steps(pipeline):
+    def draw(sampler, steps):
+        return pipeline.images(["a red seven"], seed=0, sampler=sampler, num_inference_steps=steps, guidance_scale=1)
+
+    def apart(steps):
+        return (draw("ddim", steps) - draw("dpm++", steps)).abs().max()
+
+    few, many = apart(4), apart(100)  # both solve the same differential equation from the same noise
+    assert few > 0.05 and many < 0.2 * few
+
+
+@pytest.mark.parametrize("sampler, expected", [(name, 5 if name != "heun" else 9) for name in SAMPLERS])
+def test_every_step_is_one_call_with_both_halves(pipeline, calls, sampler, expected):
+    steps = list(pipeline.stream(["a seven", "a two", ""], num_inference_steps=5, sampler=sampler))
+    assert [step.index for step in steps] == [0, 1, 2, 3, 4]
+    assert [len(x) for x, t, context in calls] == [6] * expected
+    assert calls[0][1].tolist() == [999] * 6  # from pure noise
+
+
+@torch.no_grad()
+def test_the_last_latents_of_the_stream_are_the_picture(pipeline):
+    prompts = ["a red seven", "a blue two"]
+    steps = list(pipeline.stream(prompts, generator=seeded(3), sampler="ddpm"))
+    assert torch.equal(pipeline.decode(steps[-1].x), pipeline.images(prompts, seed=3, sampler="ddpm"))
+    assert (steps[-1].x - steps[-1].x0).abs().max() < 1e-5  # the last step ends on an estimate without noise
+    assert not steps[0].x.requires_grad
+
+
+def test_the_stream_is_only_drawn_as_far_as_it_is_read(pipeline, calls):
+    stream = pipeline.stream(["a seven"], num_inference_steps=1000)
+    assert not calls
+    next(stream)
+    assert len(calls) == 1
+
+
+def test_a_prompt_alone_gives_a_picture_and_a_list_gives_a_list(pipeline):
+    alone = pipeline("a red seven", seed=2)
+    (listed,) = pipeline(["a red seven"], seed=2)
+    both = pipeline(("a red seven", "a blue two"), seed=2)
+    assert isinstance(alone, Image.Image) and alone.size == (32, 32) and alone.mode == "RGB"
+    assert alone.tobytes() == listed.tobytes()
+    assert len(both) == 2 and both[0].tobytes() != both[1].tobytes()
+    pixels = torch.frombuffer(bytearray(alone.tobytes()), dtype=torch.uint8).view(32, 32, 3).permute(2, 0, 1)
+    image = pipeline.images("a red seven", seed=2)[0]
+    assert ((pixels / 127.5 - 1) - image).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_pixels_go_from_black_at_minus_one_to_white_at_one():
+    image = torch.tensor([[[-1.0, 0.0]], [[1.0, 0.5]], [[0.0, -0.5]]])  # (3, 1, 2)
+    picture = to_pil(image)
+    assert picture.size == (2, 1)
+    assert [picture.getpixel((x, 0)) for x in (0, 1)] == [(0, 255, 128), (128, 191, 64)]
+
+
+# --- latents ------------------------------------------------------------------------------------------------------
+
+
+class Answer(nn.Module):
+    """Instead of a UNet: predicts x0, each picture's constant being a number that its prompt decides."""
+
+    def __init__(self, value=None):
+        super().__init__()
+        self.config, self.value, self.batches = UNET, value, []
+        self.anything = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x, t, context):
+        self.batches.append(len(x))
+        value = context.mean((1, 2)) * 100 if self.value is None else torch.full((len(x),), self.value)
+        return value[:, None, None, None].expand_as(x)
+
+
+def answering(pipeline, value=None) -> TextToImage:
+    config = replace(CONFIG, prediction_type="sample")
+    return TextToImage(pipeline.vae, pipeline.text_encoder, Answer(value), config)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_latents_are_never_clipped(pipeline, sampler):
+    *_, last = answering(pipeline, 5.0).stream(["a seven"], sampler=sampler)
+    assert last.x == pytest.approx(torch.full((1, 4, 8, 8), 5.0))
+
+
+@torch.no_grad()
+def test_latents_are_divided_by_their_scale_and_only_pixels_have_an_end(pipeline):
+    latents = torch.randn(1, 4, 8, 8, generator=seeded())
+    vae = pipeline.vae
+    expected = vae.decoder(vae.post_quant_conv(latents / 0.25))
+    assert expected.abs().max() > 1
+    assert torch.equal(pipeline.decode(latents), expected.clamp(-1, 1))
+    without = vae.decoder(vae.post_quant_conv(latents))
+    assert (pipeline.decode(latents) - without.clamp(-1, 1)).abs().max() > 0.1
+
+
+# --- many prompts -------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_many_prompts_are_drawn_in_batches_of_64_and_in_order(pipeline):
+    drawn = answering(pipeline)
+    prompts = (["a red seven", "a blue two", "a thin white 7", "paper"] * 33)[:130]
+    images = drawn.images(prompts, seed=0, guidance_scale=1, num_inference_steps=2)
+    assert drawn.unet.batches == [64, 64, 64, 64, 2, 2]
+    value = context_of(pipeline, *prompts[:4]).mean((1, 2)) * 100
+    expected = pipeline.decode(value[:, None, None, None].expand(-1, 4, 8, 8))
+    assert all((image - expected[i % 4]).abs().max() < 1e-4 for i, image in enumerate(images))
+
+
+def test_every_picture_of_a_prompt_begins_with_its_own_noise(pipeline):
+    images = pipeline.images(["a seven"] * 66, seed=0, num_inference_steps=1)
+    assert len({image.numpy().tobytes() for image in images}) == 66
+    assert torch.equal(images[:64], pipeline.images(["a seven"] * 64, seed=0, num_inference_steps=1))
+
+
+def test_any_iterable_of_prompts_will_do(pipeline):
+    listed = pipeline.images(["a seven", "a two"], seed=0)
+    assert torch.equal(pipeline.images((p for p in ("a seven", "a two")), seed=0), listed)
+    assert torch.equal(pipeline.images("a seven", seed=0), pipeline.images(["a seven"], seed=0))
+
+
+def test_many_batches_can_have_a_progress_bar(pipeline, capsys):
+    pipeline.images(["a seven"] * 65, seed=0, num_inference_steps=1, progress=True)
+    assert "2/2" in capsys.readouterr().err
+    pipeline.images(["a seven"] * 65, seed=0, num_inference_steps=1)
+    pipeline.images(["a seven"], seed=0, num_inference_steps=1, progress=True)
+    assert capsys.readouterr().err == ""
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def test_a_model_from_files_is_sampled_as_its_file_says(pipeline, tmp_path):
+    config = replace(CONFIG, sampler="heun", num_inference_steps=3, guidance_scale=1.0, schedule_kind="cosine")
+    unet = pipeline.unet
+    for name, model, settings in [("unet", unet, config), ("vae", pipeline.vae, AUTOENCODER)]:
+        save_weights(tmp_path / f"{name}.safetensors", model.state_dict(), settings)
+    save_weights(tmp_path / "text_encoder.safetensors", pipeline.text_encoder.weights(), TEXT)
+    loaded = TextToImage.from_pretrained(tmp_path, device="cpu")
+    assert loaded.config == config
+    assert torch.equal(loaded.schedule.alphas_cumprod, config.schedule().alphas_cumprod)
+
+    seen = []
+    loaded.unet.register_forward_pre_hook(lambda module, arguments: seen.append(len(arguments[0])))
+    image = loaded.images(["a red seven"], seed=0)
+    assert seen == [1] * 5  # heun in three steps asks five times, and without guidance for one picture at a time
+    for model in (unet, pipeline.vae, pipeline.text_encoder):
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half())  # as they were stored
+    same = TextToImage(pipeline.vae, pipeline.text_encoder, unet, config).images(["a red seven"], seed=0)
+    assert torch.equal(image, same)
+
+
+def test_options_go_before_what_the_file_says(pipeline, calls):
+    pipeline.images(["a seven"], seed=0)
+    assert [len(x) for x, *_ in calls] == [2] * 4
+    calls.clear()
+    pipeline.images(["a seven"], seed=0, num_inference_steps=2, guidance_scale=1, sampler="heun")
+    assert [len(x) for x, *_ in calls] == [1] * 3
+
+
+def test_the_default_schedule_ends_in_pure_noise():
+    assert LDMConfig().schedule().alphas_cumprod[-1] == 0
+    assert replace(LDMConfig(), zero_terminal_snr=False).schedule().alphas_cumprod[-1] > 0
+
+
+# --- bad input ----------------------------------------------------------------------------------------------------
+
+BAD_OPTIONS = {
+    "no steps": ({"num_inference_steps": 0}, "steps must be in"),
+    "fewer than no steps": ({"num_inference_steps": -3}, "steps must be in"),
+    "too many steps": ({"num_inference_steps": 1001}, r"steps must be in \[1, 1000\], not 1001"),
+    "negative guidance": ({"guidance_scale": -1}, "guidance must be between 0 and 30, not -1"),
+    "too much guidance": ({"guidance_scale": 31}, "guidance must be between 0 and 30, not 31"),
+    "no number": ({"guidance_scale": float("nan")}, "guidance must be between 0 and 30, not nan"),
+    "infinite guidance": ({"guidance_scale": float("inf")}, "guidance must be between 0 and 30, not inf"),
+    "unknown sampler": ({"sampler": "dice"}, r"unknown sampler 'dice'; choose one of .*dpm\+\+"),
+    "sampler without a name": ({"sampler": ""}, "unknown sampler ''"),
+    "negative prompt no text": ({"negative_prompt": None}, "negative prompt must be a text, not None"),
+}
+
+
+@pytest.mark.parametrize("options, says", BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+def test_an_option_out_of_range_is_one_clear_line_before_anything_is_drawn(pipeline, calls, options, says):
+    for draw in (lambda: pipeline("a seven", **options), lambda: pipeline.stream(["a seven"], **options)):
+        with pytest.raises(ValueError, match=says) as caught:
+            draw()
+        assert "\n" not in str(caught.value)
+    assert not calls
+
+
+@pytest.mark.parametrize("prompts", [[], (), ["a seven", 7], [None], 7, None], ids=repr)
+def test_prompts_must_be_texts(pipeline, prompts):
+    for draw in (pipeline, pipeline.images, pipeline.stream):
+        with pytest.raises(ValueError, match=r"^prompts must be one text or a list of at least one text$"):
+            draw(prompts)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**70])
+def test_a_seed_out_of_range_is_refused(pipeline, seed):
+    with pytest.raises(ValueError, match=f"^seed must be between 0 and .*, not {seed}$"):
+        pipeline("a seven", seed=seed)
+
+
+def test_the_ends_of_every_range_are_allowed(pipeline):
+    for options in ({"num_inference_steps": 1}, {"guidance_scale": 30}, {"seed": 2**63 - 1}):
+        assert pipeline.images(["a seven"], **options).isfinite().all()
+    *_, last = answering(pipeline, 2.0).stream(["a seven"], num_inference_steps=1000, sampler="ddim")
+    assert (last.index, last.t) == (999, 0)
+
+
+def test_words_never_trained_on_are_named_in_a_warning(pipeline):
+    with pytest.warns(PromptWarning, match=r"^no effect: paradise, cosmic, beach ") as caught:
+        image = pipeline.images(["a Paradise cosmic beach seven", "beach paradise"], seed=0)
+    assert len(caught) == 1
+    with pytest.warns(PromptWarning, match="no effect: dance, zebra, sky "):
+        other = pipeline.images(["a dance zebra sky seven", "zebra sky"], seed=0)
+    assert torch.equal(image, other)  # no effect indeed: one unknown word is like another
+    with pytest.warns(PromptWarning, match="no effect: ugly "):
+        pipeline.images(["a seven"], negative_prompt="ugly", seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipeline.images(["a red seven", ""], seed=0)
+
+
+def test_a_prompt_too_long_is_cut_with_a_warning(pipeline):
+    words = ["seven"] * 75
+    with pytest.warns(PromptWarning, match="not read: 'red on paper'"):
+        cut = pipeline.images([" ".join([*words, "red on paper"])], seed=0)
+    assert torch.equal(cut, pipeline.images([" ".join(words)], seed=0))
+
+
+def test_parts_that_do_not_fit_each_other_are_refused(pipeline):
+    wide = perturb(TextEncoder(replace(TEXT, hidden_size=32)))
+    with pytest.raises(ValueError, match="reads embeddings of width 16, but the text encoder writes 32"):
+        TextToImage(pipeline.vae, wide, pipeline.unet, CONFIG)
+    deep = VAE(replace(AUTOENCODER, latent_channels=3))
+    with pytest.raises(ValueError, match="works on 4 latent channels, but the autoencoder has 3"):
+        TextToImage(deep, pipeline.text_encoder, pipeline.unet, CONFIG)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(WeightsError, match=re.escape(str(tmp_path))):
+        TextToImage.from_pretrained(tmp_path)
+
+
+# --- what the shipped model draws ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return TextToImage.from_pretrained(device="cpu")
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Judge.from_pretrained()
+
+
+PROMPTS = {
+    "a thick red seven leaning left": Description(7, "red", "black", "thick", "left"),
+    "7, blue on white": Description(7, "blue", "white"),
+    "the digit three, thin strokes": Description(3, None, "black", "thin"),
+    "sketch a chubby scarlet 2 that slopes right": Description(2, "red", "black", "thick", "right"),
+    "one. cyan. white paper.": Description(1, "cyan", "white"),
+    "an upright golden zero on dark blue": Description(0, "yellow", "dark blue", None, "upright"),
+    "a slim violet nine tilting right on grey": Description(9, "purple", "grey", "thin", "right"),
+    "bold orange 5": Description(5, "orange", "black", "thick"),
+}
+
+
+def test_the_shipped_model_draws_what_the_prompt_says(shipped, judge):
+    prompts = list(PROMPTS) * 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it knows all of these words
+        images = shipped.images(prompts, seed=0)
+    fidelity = prompt_fidelity([PROMPTS[prompt] for prompt in prompts], read(images, judge))
+    assert fidelity["all"] >= 0.9, fidelity
+    assert fidelity["digit"] >= 0.95, fidelity
+
+
+def test_without_a_prompt_the_shipped_model_draws_all_sorts_of_digits(shipped, judge):
+    rows = read(shipped.images([""] * 64, seed=0, guidance_scale=1), judge)
+    assert len({row.digit for row in rows}) >= 8
+    assert len({row.ink for row in rows}) >= 7
+    assert len({row.slant for row in rows}) == len({row.stroke for row in rows}) == 3
+
+
+def test_a_negative_prompt_keeps_away_what_it_names(shipped, judge):
+    def share_of_red(**options):
+        rows = read(shipped.images(["a seven on black"] * 64, seed=1, guidance_scale=3.0, **options), judge)
+        assert sum(row.digit == 7 for row in rows) >= 60
+        return sum(row.ink in ("red", "orange") for row in rows) / 64
+
+    assert share_of_red(negative_prompt="red") < 0.5 * share_of_red()
+
+
+def test_an_unknown_word_does_not_spoil_the_shipped_models_picture(shipped, judge):
+    with pytest.warns(PromptWarning, match="no effect: paradise, cosmic, beach "):
+        rows = read(shipped.images(["a paradise cosmic beach seven in red"] * 16, seed=0), judge)
+    assert sum((row.digit, row.ink) == (7, "red") for row in rows) >= 15

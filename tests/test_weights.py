@@ -1,0 +1,294 @@
+"""A weights file says how it was made; a bad one is one clear line that names it; writing leaves nothing half done."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tinyldm.autoencoder import VAE, VAEConfig
+from tinyldm.evaluation import Judge
+from tinyldm.pipeline import LatentDiffusion, LDMConfig, TextToImage
+from tinyldm.text import TextConfig, TextEncoder
+from tinyldm.unet import UNetConfig
+from tinyldm.weights import SHIPPED, WeightsError, load_into, read_weights, save_weights
+
+NAMES = ("judge", "text_encoder", "unet", "vae")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Models this small spend longer on handing work to threads than on the work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Size:
+    """Settings of the smallest model there is."""
+
+    width: int = 3
+
+    def __post_init__(self):
+        if self.width < 1:
+            raise ValueError(f"width must be positive, not {self.width}")
+
+
+class Line(nn.Linear):
+    def __init__(self, config: Size):
+        super().__init__(config.width, 1)
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    """A good file of a small model."""
+    torch.manual_seed(0)
+    save_weights(tmp_path / "line.safetensors", Line(Size()).state_dict(), Size(), seed=7, measured={"loss": 0.5})
+    return tmp_path / "line.safetensors"
+
+
+def rewrite(path: Path, tensors=None, **metadata) -> None:
+    """Write the file again with something changed; None takes something out."""
+    with safe_open(path, "pt") as old:
+        known = {**old.metadata(), **metadata}
+    new = {name: value for name, value in {**load_file(path), **(tensors or {})}.items() if value is not None}
+    save_file(new, path, {key: value for key, value in known.items() if value is not None})
+
+
+# --- there and back -----------------------------------------------------------------------------------------------
+
+
+def test_tensors_settings_and_record_come_back(file):
+    state, metadata = read_weights("line", file.parent)
+    torch.manual_seed(0)
+    expected = Line(Size()).state_dict()
+    assert metadata == {"settings": {"width": 3}, "seed": 7, "measured": {"loss": 0.5}}
+    assert state.keys() == expected.keys()
+    for name, value in state.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected[name].half().float())
+
+
+def test_numbers_are_stored_in_half_precision_and_whole_ones_exactly(tmp_path):
+    whole = torch.tensor([2049, 49407], dtype=torch.int32)  # half precision has neither
+    save_weights(tmp_path / "x.safetensors", {"whole": whole, "third": torch.tensor([1 / 3])}, Size())
+    stored = load_file(tmp_path / "x.safetensors")
+    assert stored["third"].dtype == torch.float16
+    state, _ = read_weights("x", tmp_path)
+    assert state["whole"].tolist() == [2049, 49407] and state["whole"].dtype == torch.int32
+    assert state["third"].item() == pytest.approx(1 / 3, abs=1e-4)
+
+
+def test_what_was_read_and_is_saved_again_is_the_same_file(file):
+    state, metadata = read_weights("line", file.parent)
+    settings = Size(**metadata.pop("settings"))
+    save_weights(file.parent / "again.safetensors", state, settings, **metadata)
+    again, metadata_again = read_weights("again", file.parent)
+    assert metadata_again == {"settings": {"width": 3}, **metadata}
+    assert all(torch.equal(state[name], again[name]) for name in state)
+
+
+def test_a_loaded_model_is_the_saved_one_ready_for_use(file):
+    model = load_into(Line, Size, "line", file.parent)
+    state, _ = read_weights("line", file.parent)
+    assert torch.equal(model.weight, state["weight"]) and torch.equal(model.bias, state["bias"])
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_settings_that_hold_settings_come_back(tmp_path):
+    tiny = UNetConfig(block_out_channels=(8, 16), num_heads=2, context_dim=16, norm_num_groups=4)
+    config = LDMConfig(unet=tiny, sampler="heun", guidance_scale=1.5, zero_terminal_snr=False)
+    save_weights(tmp_path / "unet.safetensors", LatentDiffusion(config).state_dict(), config)
+    assert load_into(LatentDiffusion, LDMConfig, "unet", tmp_path).ldm == config
+
+
+def test_others_may_read_the_file_and_nothing_else_is_left(file):
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in file.parent.iterdir()] == ["line.safetensors"]
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["writing", "renaming"])
+def test_a_kill_while_saving_leaves_the_file_before(file, monkeypatch, moment):
+    before = file.read_bytes()
+
+    def half(state, path, metadata):
+        Path(path).write_bytes(before[:100])
+        raise KeyboardInterrupt
+
+    def never(*paths):
+        raise KeyboardInterrupt
+
+    target = ("safetensors.torch.save_file", half) if moment == "writing" else ("os.replace", never)
+    monkeypatch.setattr(*target)
+    with pytest.raises(KeyboardInterrupt):
+        save_weights(file, Line(Size()).state_dict(), Size())
+    assert file.read_bytes() == before
+    monkeypatch.undo()
+    save_weights(file, Line(Size()).state_dict(), Size(), seed=8)
+    assert read_weights("line", file.parent)[1]["seed"] == 8
+    assert [path.name for path in file.parent.iterdir()] == ["line.safetensors"]
+
+
+# --- bad files ----------------------------------------------------------------------------------------------------
+
+BAD_FILES = {
+    "missing": (Path.unlink, "no weights at .*: train them with `tinyldm train`, or reinstall"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "no weights at"),
+    "empty": (lambda path: path.write_bytes(b""), "is damaged"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "is damaged"),
+    "cut in its header": (lambda path: path.write_bytes(path.read_bytes()[:40]), "is damaged"),
+    "longer than it says": (lambda path: path.write_bytes(path.read_bytes() + b"\0"), "is damaged"),
+    "text": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 123\n"), "is damaged"),
+    "a pickle": (lambda path: torch.save({"weight": torch.zeros(1, 3)}, path), "is damaged"),
+    "without settings": (lambda path: rewrite(path, settings=None), "does not say its settings"),
+    "another program's": (lambda p: save_file({"weight": torch.zeros(1, 3)}, p, {"format": "pt"}), "does not say its"),
+    "without metadata": (lambda path: save_file({"weight": torch.zeros(1, 3)}, path), "does not say its settings"),
+    "settings not JSON": (lambda path: rewrite(path, settings="width=3"), "does not match its settings"),
+    "settings a list": (lambda path: rewrite(path, settings="[3]"), "does not match its settings"),
+    "unknown setting": (lambda path: rewrite(path, settings='{"width": 3, "depth": 2}'), "match its.*depth"),
+    "impossible setting": (lambda path: rewrite(path, settings='{"width": -1}'), "match.*must be positive"),
+    "a setting that is no number": (lambda path: rewrite(path, settings='{"width": "3"}'), "does not match"),
+    "settings of another size": (lambda path: rewrite(path, settings='{"width": 4}'), r"match.*size mismatch"),
+    "tensor missing": (lambda path: rewrite(path, {"bias": None}), "match.*bias"),
+    "tensor too many": (lambda path: rewrite(path, {"extra": torch.zeros(2)}), "match.*extra"),
+    "tensor of another shape": (lambda path: rewrite(path, {"weight": torch.zeros(1, 2)}), "match.*weight"),
+}
+
+
+@pytest.mark.parametrize("damage, says", BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_is_one_clear_line_that_names_it(file, damage, says):
+    damage(file)
+    with pytest.raises(WeightsError, match=says) as caught:
+        load_into(Line, Size, "line", file.parent)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_file_that_may_not_be_read_is_named_too(file, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("safetensors.safe_open", refuse)
+    with pytest.raises(WeightsError, match=r"line\.safetensors is damaged"):
+        read_weights("line", file.parent)
+
+
+BAD_TEXT_ENCODERS = {
+    "no table": ({"known_tokens": None}, {}),
+    "a token there is not": ({"known_tokens": torch.tensor([5, 49408], dtype=torch.int32)}, {}),
+    "a table of another width": ({"known_embeddings": torch.zeros(2, 8)}, {}),
+    "more tokens than embeddings": ({"known_tokens": torch.arange(3, dtype=torch.int32)}, {}),
+    "settings of another width": ({}, {"hidden_size": 32}),
+    "heads that do not divide": ({}, {"num_attention_heads": 3}),
+    "no heads": ({}, {"num_attention_heads": 0}),
+    "an unknown setting": ({}, {"depth": 3}),
+    "a layer more": ({}, {"num_hidden_layers": 2}),
+}
+
+
+@pytest.mark.parametrize("tensors, settings", BAD_TEXT_ENCODERS.values(), ids=BAD_TEXT_ENCODERS)
+def test_a_bad_text_encoder_is_one_clear_line_that_names_it(tmp_path, tensors, settings):
+    config = TextConfig(16, 32, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
+    encoder = TextEncoder(config)
+    nn.init.ones_(encoder.table[5:7])
+    path = tmp_path / "text_encoder.safetensors"
+    save_weights(path, encoder.weights(), config)
+    assert TextEncoder.from_pretrained(tmp_path).config == config
+    rewrite(path, tensors, settings=json.dumps({**asdict(config), **settings}))
+    with pytest.raises(WeightsError, match="does not match its settings") as caught:
+        TextEncoder.from_pretrained(tmp_path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+BAD_MODELS = {
+    "unet of another size": ("unet", {"unet": {"block_out_channels": [8, 16], "layers_per_block": 2}}),
+    "unet settings no settings": ("unet", {"unet": 5}),
+    "no groups": ("unet", {"unet": {"norm_num_groups": 0}}),
+    "unknown schedule": ("unet", {"schedule_kind": "bent"}),
+    "unknown prediction": ("unet", {"prediction_type": "luck"}),
+    "unknown sampler": ("unet", {"sampler": "dice"}),
+    "more latents": ("vae", {"latent_channels": 5}),
+    "no scale": ("vae", {"scaling_factor": 0}),
+    "an autoencoder's settings": ("unet", {"latent_channels": 4}),
+}
+
+
+@pytest.mark.parametrize("name, settings", BAD_MODELS.values(), ids=BAD_MODELS)
+def test_settings_of_another_model_are_one_clear_line_that_names_the_file(tmp_path, name, settings):
+    tiny = UNetConfig(block_out_channels=(8, 16), num_heads=2, context_dim=16, norm_num_groups=4)
+    kinds = {
+        "unet": (LatentDiffusion, LDMConfig, LDMConfig(unet=tiny)),
+        "vae": (VAE, VAEConfig, VAEConfig(block_out_channels=(8, 16), norm_num_groups=4)),
+    }
+    model_class, config_class, config = kinds[name]
+    path = tmp_path / f"{name}.safetensors"
+    save_weights(path, model_class(config).state_dict(), config)
+    load_into(model_class, config_class, name, tmp_path)
+    rewrite(path, settings=json.dumps({**asdict(config), **settings}))
+    with pytest.raises(WeightsError, match="does not match its settings") as caught:
+        load_into(model_class, config_class, name, tmp_path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+# --- the shipped files --------------------------------------------------------------------------------------------
+
+
+def test_four_files_are_shipped_of_30_megabytes_at_most():
+    files = {path.stem: path.stat().st_size for path in SHIPPED.glob("*.safetensors")}
+    assert tuple(sorted(files)) == NAMES
+    assert sum(files.values()) <= 30e6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_file_says_how_it_was_made_and_what_was_measured(name):
+    state, metadata = read_weights(name)
+    command = {"unet": "ldm", "text_encoder": "clip"}.get(name, name)
+    assert metadata["command"].split()[:3] == ["tinyldm", "train", command]
+    assert isinstance(metadata["settings"], dict) and metadata["settings"]
+    assert isinstance(metadata["seed"], int)
+    assert metadata["seconds"] > 60
+    assert any(word in metadata["hardware"] for word in ("CPU", "NVIDIA", "GPU"))
+    assert metadata["measured"]
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_file_holds_half_precision_and_no_more_than_its_model_needs(name):
+    with safe_open(SHIPPED / f"{name}.safetensors", "pt") as file:
+        kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+    assert {kind for key, kind in kinds.items() if key != "known_tokens"} == {"F16"}
+
+
+def test_the_shipped_latents_have_standard_deviation_one():
+    from tinyldm.data import CaptionedMNIST
+
+    vae = load_into(VAE, VAEConfig, "vae")
+    with torch.no_grad():
+        images = CaptionedMNIST("test", limit=500).images(torch.arange(500))
+        latents = vae.encode(images, torch.Generator().manual_seed(0))
+    assert latents.std().item() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_copy_of_a_shipped_file_is_refused_by_its_model(tmp_path, name):
+    for other in NAMES:
+        shutil.copy(SHIPPED / f"{other}.safetensors", tmp_path)
+    path = tmp_path / f"{name}.safetensors"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(WeightsError, match=f"{name}.safetensors is damaged"):
+        Judge.from_pretrained(tmp_path) if name == "judge" else TextToImage.from_pretrained(tmp_path)
+
+
+def test_a_weights_error_is_a_value_error_and_not_safetensors_own():
+    assert issubclass(WeightsError, ValueError) and not issubclass(WeightsError, SafetensorError)
