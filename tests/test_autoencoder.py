@@ -21,15 +21,6 @@ def same_weights_every_time():
     torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small spend longer on handing work to threads than on the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def perturb(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     """Move every parameter a little, so that none is zero (a branch) or one (a norm) and hides what it does."""
     generator = torch.Generator().manual_seed(seed)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import linalg
 from torch import nn
 
@@ -24,15 +25,6 @@ from tinyldm.evaluation import (
 )
 
 N = 300  # pictures in most tests: more than the judge's 128 features
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small spend longer on handing work to threads than on the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -268,10 +260,10 @@ def test_true_pictures_of_other_captions_are_wrong_however_real_they_look(judge,
 
 
 def test_right_pictures_of_a_poor_hand_are_far_from_real_ones(judge, pictures):
-    blurred = nn.functional.avg_pool2d(pictures, 5, 1, 2)
+    blurred = F.avg_pool2d(F.pad(pictures, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     report = evaluate(lambda prompts: blurred, n=N, seed=0, judge=judge)
-    assert report.fidelity["digit"] > 0.9
-    assert report.frechet > 2 * report.floor
+    assert report.fidelity["digit"] > 0.95 > 0.5 > report.fidelity["stroke"]
+    assert report.frechet > 1.5 * report.floor
 
 
 def test_another_seed_asks_for_other_captions_and_takes_another_floor(judge):

@@ -14,6 +14,7 @@ from tinyldm.data import Description
 from tinyldm.evaluation import Judge, prompt_fidelity, read
 from tinyldm.pipeline import LatentDiffusion, LDMConfig, TextToImage, guide, to_pil
 from tinyldm.samplers import SAMPLERS, denoiser, sample
+from tinyldm.schedule import NoiseSchedule
 from tinyldm.text import PromptWarning, TextConfig, TextEncoder, tokenize
 from tinyldm.unet import UNetConfig
 from tinyldm.weights import WeightsError, save_weights
@@ -28,15 +29,6 @@ WORDS = "a thick thin red blue white seven two 7 leaning left on paper"
 @pytest.fixture(autouse=True)
 def same_weights_every_time():
     torch.manual_seed(0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small spend longer on handing work to threads than on the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -292,7 +284,8 @@ def test_many_prompts_are_drawn_in_batches_of_64_and_in_order(pipeline):
 
 def test_every_picture_of_a_prompt_begins_with_its_own_noise(pipeline):
     images = pipeline.images(["a seven"] * 66, seed=0, num_inference_steps=1)
-    assert len({image.numpy().tobytes() for image in images}) == 66
+    apart = torch.cdist(images.flatten(1), images.flatten(1))
+    assert (apart + torch.eye(66) > 0.1).all()  # in the second batch too
     assert torch.equal(images[:64], pipeline.images(["a seven"] * 64, seed=0, num_inference_steps=1))
 
 
@@ -342,9 +335,12 @@ def test_options_go_before_what_the_file_says(pipeline, calls):
     assert [len(x) for x, *_ in calls] == [1] * 3
 
 
-def test_the_default_schedule_ends_in_pure_noise():
-    assert LDMConfig().schedule().alphas_cumprod[-1] == 0
-    assert replace(LDMConfig(), zero_terminal_snr=False).schedule().alphas_cumprod[-1] > 0
+def test_the_schedule_is_stable_diffusions_made_to_end_in_pure_noise_or_what_the_settings_say():
+    default = LDMConfig().schedule().alphas_cumprod
+    assert default[-1] == 0
+    assert torch.equal(default, NoiseSchedule.create("scaled_linear").rescale_zero_terminal_snr().alphas_cumprod)
+    cosine = LDMConfig(schedule_kind="cosine", zero_terminal_snr=False).schedule().alphas_cumprod
+    assert torch.equal(cosine, NoiseSchedule.create("cosine").alphas_cumprod)
 
 
 # --- bad input ----------------------------------------------------------------------------------------------------
@@ -394,10 +390,10 @@ def test_the_ends_of_every_range_are_allowed(pipeline):
 
 def test_words_never_trained_on_are_named_in_a_warning(pipeline):
     with pytest.warns(PromptWarning, match=r"^no effect: paradise, cosmic, beach ") as caught:
-        image = pipeline.images(["a Paradise cosmic beach seven", "beach paradise"], seed=0)
+        image = pipeline.images(["a Paradise cosmic seven", "beach paradise"], seed=0)
     assert len(caught) == 1
     with pytest.warns(PromptWarning, match="no effect: dance, zebra, sky "):
-        other = pipeline.images(["a dance zebra sky seven", "zebra sky"], seed=0)
+        other = pipeline.images(["a dance zebra seven", "zebra sky"], seed=0)
     assert torch.equal(image, other)  # no effect indeed: one unknown word is like another
     with pytest.warns(PromptWarning, match="no effect: ugly "):
         pipeline.images(["a seven"], negative_prompt="ugly", seed=0)

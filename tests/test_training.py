@@ -20,15 +20,6 @@ ROWS = 37  # so that no batch size divides it and batches reach from one epoch i
 SETTINGS = TrainSettings(steps=30, batch_size=8, learning_rate=0.02, warmup=5, seed=3)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small spend longer on handing work to threads than on the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tinyldm.autoencoder import VAE, VAEConfig
+from tinyldm.data import CaptionedMNIST
 from tinyldm.evaluation import Judge
 from tinyldm.pipeline import LatentDiffusion, LDMConfig, TextToImage
 from tinyldm.text import TextConfig, TextEncoder
@@ -19,15 +20,6 @@ from tinyldm.unet import UNetConfig
 from tinyldm.weights import SHIPPED, WeightsError, load_into, read_weights, save_weights
 
 NAMES = ("judge", "text_encoder", "unet", "vae")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Models this small spend longer on handing work to threads than on the work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -292,3 +284,17 @@ def test_a_damaged_copy_of_a_shipped_file_is_refused_by_its_model(tmp_path, name
 
 def test_a_weights_error_is_a_value_error_and_not_safetensors_own():
     assert issubclass(WeightsError, ValueError) and not issubclass(WeightsError, SafetensorError)
+
+
+def test_scaled_latents_of_training_pictures_have_standard_deviation_1():
+    vae, data = load_into(VAE, VAEConfig, "vae"), CaptionedMNIST("train", limit=2000, seed=1)
+    latents = vae.encode(data.images(torch.arange(2000)), torch.Generator().manual_seed(0))
+    assert latents.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_the_readme_tells_what_the_files_tell():
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for name in NAMES:
+        _, metadata = read_weights(name)
+        row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}.safetensors`"))
+        assert f"`{metadata['command']}`" in row and f"{metadata['seconds'] / 60:.0f} min" in row

@@ -1,0 +1,140 @@
+"""Pictures of pictures show the pixels that they were given, under their titles; tables say what was measured."""
+
+import io
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+
+from tinyldm.data import CaptionedMNIST
+from tinyldm.plotting import image_grid, rows_table, show_rows
+
+COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "black": (0, 0, 0)}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return CaptionedMNIST("test", seed=0, limit=20)
+
+
+def plain(*names: str) -> torch.Tensor:
+    """One picture of one colour each, (B, 3, 32, 32) in [-1, 1]."""
+    colours = torch.tensor([COLOURS[name] for name in names]) * 2.0 - 1
+    return colours[:, :, None, None].expand(-1, -1, 32, 32)
+
+
+def render(figure) -> np.ndarray:
+    """The figure's pixels, RGB in [0, 1], (height, width, 3)."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    file.seek(0)
+    return matplotlib.image.imread(file)[..., :3]
+
+
+def panels(figure) -> list[np.ndarray]:
+    """What is drawn inside of each pair of axes, from the first row's left to the last row's right."""
+    pixels = render(figure)
+    boxes = [[round(edge) for edge in axis.get_window_extent().extents] for axis in figure.axes]
+    return [pixels[len(pixels) - y1 + 2 : len(pixels) - y0 - 2, x0 + 2 : x1 - 2] for x0, y0, x1, y1 in boxes]
+
+
+def titles(figure) -> list[str]:
+    return [axis.get_title().replace("\n", " ") for axis in figure.axes]
+
+
+def test_every_panel_shows_its_picture_under_its_title():
+    names = list(COLOURS)
+    figure = image_grid(plain(*names), names, columns=3)
+    shown = panels(figure)
+    assert len(shown) == 6  # two rows of three
+    for name, panel in zip(names, shown, strict=False):
+        assert panel.size and np.abs(panel - COLOURS[name]).max() < 0.01, name
+    assert (shown[5] == 1).all()  # no picture, no frame, only paper
+    assert titles(figure) == [*names, ""]
+    lefts = [figure.axes[i].get_position().x0 for i in range(3)]
+    assert lefts == sorted(lefts) and figure.axes[0].get_position().y0 > figure.axes[3].get_position().y0
+
+
+def test_a_title_stands_above_its_picture_and_is_drawn():
+    def ink(title):
+        figure = image_grid(plain("red", "red"), [title, title], columns=2)
+        return (render(figure)[:, :, 0] < 0.5).sum()  # neither paper nor red
+
+    assert ink("MMMM") > 50 > 0 == ink("")
+    figure = image_grid(plain("red"), ["M"])
+    render(figure)
+    (axis,) = figure.axes
+    assert axis.title.get_window_extent().y0 >= axis.get_window_extent().y1
+
+
+def test_long_titles_are_wrapped_and_lose_no_word():
+    title = "a thick red seven leaning left on a sheet of dark blue paper, please"
+    figure = image_grid(plain("red", "blue"), [title, "short"])
+    render(figure)
+    left, right = (axis.title.get_window_extent() for axis in figure.axes)
+    assert titles(figure) == [title, "short"]
+    assert left.x1 <= right.x0 and left.x0 >= 0
+    assert left.y1 <= figure.bbox.height + 2  # and they find room in the figure; the highest line is rarely full
+
+
+def test_pixels_are_where_they_were_and_between_black_and_white():
+    image = torch.full((1, 1, 32, 32), -1.0)
+    image[:, :, :16, :16] = 1  # white at the top left
+    image[:, :, 16:, 16:] = 0  # middle grey at the bottom right
+    (panel,) = panels(image_grid(image))
+    h, w = panel.shape[0] // 4, panel.shape[1] // 4
+    corners = [panel[y, x].tolist() for y in (h, 3 * h) for x in (w, 3 * w)]
+    expected = [[1] * 3, [0] * 3, [0] * 3, [0.5] * 3]
+    assert np.abs(np.array(corners) - expected).max() < 0.01
+
+
+def test_what_lies_outside_of_the_range_is_black_or_white():
+    dark, light = panels(image_grid(torch.tensor([-3.0, 3.0]).view(2, 1, 1, 1).expand(2, 3, 8, 8), columns=2))
+    assert (dark == 0).all() and (light == 1).all()
+
+
+@pytest.mark.parametrize("count, rows, columns", [(1, 1, 1), (2, 1, 2), (4, 2, 2), (5, 2, 3), (64, 8, 8), (70, 9, 8)])
+def test_a_grid_is_near_to_a_square_and_at_most_eight_wide(count, rows, columns):
+    figure = image_grid(torch.zeros(count, 1, 4, 4))
+    assert figure.axes[0].get_gridspec().get_geometry() == (rows, columns)
+
+
+def test_rows_are_shown_with_their_captions(rows):
+    index = [3, 0, 7]
+    figure = show_rows(rows, index, columns=2)
+    assert titles(figure)[:3] == [rows.captions[i] for i in index]
+    for i, panel in zip(index, panels(figure), strict=False):
+        image = (rows.images(torch.tensor([i]))[0].permute(1, 2, 0) + 1) / 2
+        middle = (torch.arange(32) + 0.5) / 32  # the middle of every pixel, in the drawing
+        y, x = ((middle * side).long().numpy() for side in panel.shape[:2])
+        assert np.abs(panel[y][:, x] - image.numpy()).mean() < 0.02
+
+
+def test_the_table_says_what_is_true_and_what_was_measured(rows):
+    header, *lines = rows_table(rows, range(20)).splitlines()
+    assert " ".join(header.split()) == "row digit ink background stroke (px) slant (rad) caption"
+    assert len(lines) == 20
+    for i, line in enumerate(lines):
+        true = rows.describe(i)
+        facts = line.removesuffix(rows.captions[i]).split()
+        ink, background = true.ink, true.background
+        stroke, slant = f"{true.stroke} {rows.thickness[i]:.1f}", f"{true.slant} {rows.angle[i]:+.2f}"
+        assert facts == f"{i} {true.digit} {ink} {background} {stroke} {slant}".split()
+        for title, fact in [("ink", ink), ("background", background), ("stroke", stroke), ("slant", slant)]:
+            assert line.startswith(fact, header.index(title)), title  # under its title
+        assert line.startswith(rows.captions[i], header.index("caption"))
+
+
+def test_drawing_needs_no_screen_and_leaves_pyplot_alone():
+    """A figure of pyplot's would stay in memory, and be shown a second time in a notebook."""
+    code = """
+import io, sys, torch
+from tinyldm.plotting import image_grid
+image_grid(torch.zeros(1, 1, 4, 4)).savefig(io.BytesIO(), format="png")
+print("matplotlib.pyplot" in sys.modules)
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert finished.stdout.strip() == "False", finished.stderr
