@@ -78,6 +78,8 @@ def test_long_titles_are_wrapped_and_lose_no_word():
     assert titles(figure) == [title, "short"]
     assert left.x1 <= right.x0 and left.x0 >= 0
     assert left.y1 <= figure.bbox.height + 2  # and they find room in the figure; the highest line is rarely full
+    without = panels(image_grid(plain("red", "blue")))[0]
+    assert len(panels(figure)[0]) > 0.9 * len(without)  # which grows with them, so that pictures do not shrink
 
 
 def test_pixels_are_where_they_were_and_between_black_and_white():

@@ -140,7 +140,8 @@ def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    metric = FrechetInceptionDistance(feature=_Features(judge), normalize=True)
+    alone = {"sync_on_compute": False}  # one process may measure while the others of a training have ended
+    metric = FrechetInceptionDistance(feature=_Features(judge), normalize=True, **alone)
     for images, is_real in ((real, True), (other, False)):
         for part in images.split(500):
             metric.update(grey(part), real=is_real)
