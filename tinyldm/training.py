@@ -10,6 +10,7 @@ Design choices
 from __future__ import annotations
 
 import itertools
+import atexit
 import math
 import os
 import time
@@ -171,7 +172,14 @@ def _accelerator(mixed_precision: str | None):
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # else a second training in this process could not have another precision
+    atexit.register(_leave_group)
     return Accelerator(mixed_precision=mixed_precision or best_precision(), cpu=best_device().type == "cpu")
+
+
+def _leave_group() -> None:
+    """Say goodbye to the other processes; one that ends without it can crash on its way out."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _ema_update(decay: float):
