@@ -449,12 +449,13 @@ PROMPTS = {
 
 
 def test_the_shipped_model_draws_what_the_prompt_says(shipped, judge):
-    prompts = list(PROMPTS) * 5
+    prompts = list(PROMPTS) * 10
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it knows all of these words
         images = shipped.images(prompts, seed=0)
     fidelity = prompt_fidelity([PROMPTS[prompt] for prompt in prompts], read(images, judge))
-    assert fidelity["all"] >= 0.9, fidelity
+    # Measured: 34, 36 and 38 of 40 with three seeds. Three standard deviations of 80 pictures below their mean is 0.8.
+    assert fidelity["all"] >= 0.8, fidelity
     assert fidelity["digit"] >= 0.95, fidelity
 
 

@@ -9,8 +9,8 @@ Design choices
 
 from __future__ import annotations
 
-import itertools
 import atexit
+import itertools
 import math
 import os
 import time
