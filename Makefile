@@ -7,7 +7,7 @@ PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three,
 	"a bold yellow 5 on dark blue, leaning right"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint lessons clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -17,11 +17,14 @@ demo: .venv/.installed  ## four prompts become one picture
 	$(BIN)/tinyldm generate $(PROMPTS) --out $(DEMO)
 	@echo "The four pictures lie in $(CURDIR)/$(DEMO)/, side by side in $(CURDIR)/$(DEMO)/grid.png"
 
-test: lint  ## every check and every test
-	$(BIN)/python -m pytest -q
+test: lint  ## every check, every test, every lesson in its fast form
+	TINYLDM_PROFILE=fast $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env
 
 lint: .venv/.installed-dev  ## style only
 	$(BIN)/ruff check .
+
+lessons: .venv/.installed-dev  ## run all lessons and write their outputs and minutes back
+	$(BIN)/python notebooks/run.py
 
 clean:  ## remove .venv and everything that the commands wrote
 	rm -rf .venv build outputs $(DEMO) *.egg-info .pytest_cache .ruff_cache
@@ -33,7 +36,7 @@ clean:  ## remove .venv and everything that the commands wrote
 	@touch $@
 
 .venv/.installed-dev: pyproject.toml | .venv/bin/pip
-	$(BIN)/pip install -q -e '.[dev]'
+	$(BIN)/pip install -q -e '.[lab,dev]'
 	@touch .venv/.installed $@
 
 .venv/bin/pip:

@@ -15,7 +15,8 @@ from safetensors import safe_open
 
 import tinyldm.weights
 from tinyldm import cli
-from tinyldm.pipeline import TextToImage, to_pil
+from tinyldm.gan import Generator
+from tinyldm.pipeline import DiffusionModel, TextToImage, to_pil
 
 PROMPT = "a thick red seven leaning left"
 
@@ -114,6 +115,9 @@ BAD = {
     "unknown option": (["generate", "7", "--magic"], "--magic"),
     "unknown command": (["paint", "7"], "paint"),
     "evaluate 1": (["evaluate", "--n", "1"], "n must be between 2 and 10,000"),
+    "a strength without a picture": (["generate", "7", "--strength", "0.5"], "--mask and --strength need --image"),
+    "a picture that is none": (["generate", "7", "--image", "nothing.png"], "nothing.png is not a picture"),
+    "a strength of 2": (["generate", "7", "--image", "dot.png", "--strength", "2"], "strength must be between 0 and 1"),
     "train 0": (["train", "vae", "--steps", "0"], "--steps"),
 }
 
@@ -122,11 +126,12 @@ BAD = {
 def test_bad_input_gets_one_line_and_code_2_and_leaves_nothing(tinyldm_command, tmp_path, arguments, message):
     (tmp_path / "prompts.txt").write_text("7\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
+    Image.new("L", (4, 4)).save(tmp_path / "dot.png")
     code, out, err = tinyldm_command(*arguments)
     assert code == 2 and out == ""
     assert err.startswith("tinyldm: ") and len(err.strip().splitlines()) == 1
     assert message in err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["binary", "prompts.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["binary", "dot.png", "prompts.txt"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
@@ -164,6 +169,20 @@ def test_version_and_help(tinyldm_command):
     assert code == 0
 
 
+def test_a_picture_to_start_from_and_a_mask(tinyldm_command, tmp_path):
+    tinyldm_command("generate", "a thick red seven", "--out", "seven.png")
+    white = Image.new("L", (32, 32), 255)
+    white.paste(0, (0, 0, 16, 32))
+    white.save("mask.png")
+    start = ["--image", "seven.png", "--seed", 1]
+    assert tinyldm_command("generate", "a thick blue seven", *start, "--out", "blue.png")[0] == 0
+    expected = TextToImage.from_pretrained().image_to_image("seven.png", "a thick blue seven", seed=1)
+    assert (pixels("blue.png") == np.asarray(expected)).all()
+    assert tinyldm_command("generate", "a blue two", *start, "--mask", "mask.png", "--out", "half.png")[0] == 0
+    assert (pixels("half.png")[:, :16] == pixels("seven.png")[:, :16]).all()
+    assert (pixels("half.png")[:, 16:] != pixels("seven.png")[:, 16:]).any()
+
+
 # ---------------------------------------------------------------- train and evaluate
 
 
@@ -187,6 +206,20 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
         assert shapes == expected_shapes and settings == expected_settings
     assert not list(tmp_path.glob("w/*.checkpoint"))
     assert TextToImage.from_pretrained("w")("7", seed=0).size == (32, 32)
+
+
+def test_models_without_text_are_trained_and_measured(tinyldm_command, tmp_path):
+    small = ["--steps", 2, "--batch-size", 8, "--rows", 64, "--out", "w", "--samples", 4]
+    assert tinyldm_command("train", "gan", *small)[0] == 0
+    assert tinyldm_command("train", "pixel", *small)[0] == 0
+    models = {"gan": Generator.from_pretrained("w"), "pixel": DiffusionModel.from_pretrained("pixel", "w")}
+    for name, model in models.items():
+        with safe_open(tmp_path / "w" / f"{name}.safetensors", "pt") as file:
+            story = {key: json.loads(value) for key, value in file.metadata().items()}
+        assert story["command"].startswith(f"tinyldm train {name}") and story["measured"]["n"] == 4
+        assert story["measured"]["frechet"] > 0 and story["measured"]["frechet_floor"] > 0
+        images = model.images(3, seed=1)
+        assert images.shape == (3, 1, 32, 32) and images.abs().max() <= 1
 
 
 def test_two_processes_train_the_latent_diffusion_model(tmp_path):

@@ -15,7 +15,9 @@ from tinyldm.evaluation import (
     Judge,
     JudgeConfig,
     Report,
+    digit_shares,
     evaluate,
+    frechet_beside_floor,
     frechet_distance,
     grey,
     jitter,
@@ -233,6 +235,22 @@ def test_the_real_against_real_distance_falls_with_the_number_of_pictures(judge,
     floors = [frechet_distance(crowd(test[:n]), crowd(train[:n]), PlainJudge(128)) for n in (200, 400, 800, 1600)]
     assert floors == sorted(floors, reverse=True)
     assert floors[0] > 2 * floors[3]
+
+
+def test_real_digits_lie_below_their_floor_and_noise_far_above(judge, digits):
+    distance, floor = frechet_beside_floor(digits, judge=judge)
+    assert distance < 0.05 * floor
+    noise, same_floor = frechet_beside_floor(torch.rand(N, 1, 32, 32, generator=seeded()) * 2 - 1, judge=judge)
+    assert noise > 10 * floor and same_floor == floor
+    assert frechet_beside_floor(digits, seed=1, judge=judge)[1] != floor
+
+
+def test_digit_shares_are_those_of_the_labels(judge, digits):
+    labels = load_mnist("test").labels[:N]
+    expected = torch.bincount(labels, minlength=10) / N
+    torch.testing.assert_close(digit_shares(digits, judge), expected, atol=0.01, rtol=0)
+    ones = digits[labels == 1]
+    assert digit_shares(ones, judge)[1] > 0.97 and digit_shares(ones, judge).sum() == pytest.approx(1)
 
 
 # --- the whole report ---------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from torch import nn
 from tinyldm.autoencoder import VAE, VAEConfig
 from tinyldm.data import Description
 from tinyldm.evaluation import Judge, prompt_fidelity, read
-from tinyldm.pipeline import LatentDiffusion, LDMConfig, TextToImage, guide, to_pil
-from tinyldm.samplers import SAMPLERS, denoiser, sample
+from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage, _image_and_mask, guide, to_pil
+from tinyldm.samplers import SAMPLERS, denoiser, sample, timesteps
 from tinyldm.schedule import NoiseSchedule
 from tinyldm.text import PromptWarning, TextConfig, TextEncoder, tokenize
 from tinyldm.unet import UNetConfig
@@ -22,7 +22,7 @@ from tinyldm.weights import WeightsError, save_weights
 TEXT = TextConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
 UNET = UNetConfig(block_out_channels=(8, 16), attention=(False, True), num_heads=2, context_dim=16, norm_num_groups=4)
 AUTOENCODER = VAEConfig(block_out_channels=(8, 8, 16), norm_num_groups=4, scaling_factor=0.25)
-CONFIG = LDMConfig(unet=UNET, num_inference_steps=4, guidance_scale=3.0)
+CONFIG = DiffusionConfig(unet=UNET, num_inference_steps=4, guidance_scale=3.0)
 WORDS = "a thick thin red blue white seven two 7 leaning left on paper"
 
 
@@ -49,7 +49,7 @@ def pipeline() -> TextToImage:
     text = perturb(TextEncoder(TEXT))
     known = tokenize([WORDS]).unique()
     text.table[known] = torch.randn(len(known), 16, generator=seeded())
-    return TextToImage(perturb(VAE(AUTOENCODER)), text, perturb(LatentDiffusion(CONFIG)), CONFIG)
+    return TextToImage(perturb(VAE(AUTOENCODER)), text, perturb(DiffusionModel(CONFIG)), CONFIG)
 
 
 @pytest.fixture
@@ -336,10 +336,10 @@ def test_options_go_before_what_the_file_says(pipeline, calls):
 
 
 def test_the_schedule_is_stable_diffusions_made_to_end_in_pure_noise_or_what_the_settings_say():
-    default = LDMConfig().schedule().alphas_cumprod
+    default = DiffusionConfig().schedule().alphas_cumprod
     assert default[-1] == 0
     assert torch.equal(default, NoiseSchedule.create("scaled_linear").rescale_zero_terminal_snr().alphas_cumprod)
-    cosine = LDMConfig(schedule_kind="cosine", zero_terminal_snr=False).schedule().alphas_cumprod
+    cosine = DiffusionConfig(schedule_kind="cosine", zero_terminal_snr=False).schedule().alphas_cumprod
     assert torch.equal(cosine, NoiseSchedule.create("cosine").alphas_cumprod)
 
 
@@ -479,3 +479,135 @@ def test_an_unknown_word_does_not_spoil_the_shipped_models_picture(shipped, judg
     with pytest.warns(PromptWarning, match="no effect: paradise, cosmic, beach "):
         rows = read(shipped.images(["a paradise cosmic beach seven in red"] * 16, seed=0), judge)
     assert sum((row.digit, row.ink) == (7, "red") for row in rows) >= 15
+
+
+# ---------------------------------------------------------------- starting from a picture
+
+
+@pytest.fixture
+def photo() -> torch.Tensor:
+    """A picture whose values a PNG can hold exactly, (3, 32, 32) in [-1, 1]."""
+    return torch.randint(256, (3, 32, 32), generator=seeded(1)) / 127.5 - 1
+
+
+LEFT = torch.zeros(32, 32)
+LEFT[:, :16] = 1
+
+
+def test_at_strength_0_the_picture_comes_back_through_the_autoencoder_alone(pipeline, photo, calls):
+    expected = pipeline.decode(pipeline.encode(photo[None]))
+    images = pipeline.images(["7", "two"], seed=0, image=photo, strength=0)
+    torch.testing.assert_close(images, expected.expand(2, -1, -1, -1))
+    assert not calls
+
+
+def test_at_strength_1_the_picture_does_not_matter(pipeline, photo):
+    plain = pipeline.images(["7"], seed=0)
+    torch.testing.assert_close(pipeline.images(["7"], seed=0, image=photo, strength=1), plain)
+    torch.testing.assert_close(pipeline.images(["7"], seed=0, image=-photo, strength=1), plain)
+
+
+@pytest.mark.parametrize(("strength", "steps_taken"), [(0.25, 1), (0.5, 2), (0.75, 3)])
+def test_between_it_starts_at_the_step_that_it_was_noised_to(pipeline, photo, calls, strength, steps_taken):
+    images = pipeline.images(["7"], seed=3, image=photo, strength=strength, guidance_scale=1)
+    assert len(calls) == steps_taken
+    t = timesteps(pipeline.schedule, 4, "trailing")[4 - steps_taken]
+    noise = torch.randn((1, 4, 8, 8), generator=seeded(3))
+    x, steps, _ = calls[0]
+    assert steps.tolist() == [t]
+    torch.testing.assert_close(x, pipeline.schedule.add_noise(pipeline.encode(photo[None]), noise, t))
+    assert not torch.equal(images, pipeline.images(["two"], seed=3, image=photo, strength=strength, guidance_scale=1))
+
+
+def test_inpainting_changes_nothing_but_what_is_white_in_the_mask(pipeline, photo):
+    images = pipeline.images(["7", "two"], seed=0, image=photo, mask=LEFT)
+    torch.testing.assert_close(images[:, :, :, 16:], photo[None, :, :, 16:].expand(2, -1, -1, -1))
+    assert (images[0, :, :, :16] - photo[:, :, :16]).abs().mean() > 0.05
+    assert not torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], pipeline.images(["7"], seed=0)[0])  # it looked at what it was told
+
+
+def test_inpainting_tells_the_sampler_the_known_latents_at_every_step(pipeline, photo):
+    known, mask = pipeline.encode(photo[None]), torch.zeros(1, 1, 8, 8)
+    mask[..., :3] = 1
+    for step in pipeline.stream(["7"], generator=seeded(), known=known, mask=mask):
+        torch.testing.assert_close(step.x0[..., 3:], known[..., 3:])
+    torch.testing.assert_close(step.x[..., 3:], known[..., 3:])
+
+
+def test_a_latent_is_drawn_anew_if_any_of_its_pixels_is(pipeline, photo):
+    dot = torch.zeros(32, 32)
+    dot[9, 9] = 1
+    changed = (pipeline.images(["7"], seed=0, image=photo, mask=dot)[0] - photo).abs().amax(0) > 1e-6
+    assert changed.nonzero().tolist() == [[9, 9]]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK", "I;16"])
+def test_a_picture_of_any_kind_and_size_is_taken(pipeline, tmp_path, mode):
+    picture = Image.new("L", (50, 20), 255).convert(mode) if mode != "I;16" else Image.new(mode, (50, 20), 65535)
+    picture.save(tmp_path / "picture.tiff")
+    for image in (picture, tmp_path / "picture.tiff", str(tmp_path / "picture.tiff")):
+        again = pipeline.image_to_image(image, "7", strength=0)
+        white = pipeline.image_to_image(Image.new("RGB", (32, 32), "white"), "7", strength=0)
+        assert again == white and again.size == (32, 32)
+
+
+def test_what_is_transparent_is_white_and_a_long_picture_keeps_its_proportions():
+    clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
+    assert (_image_and_mask(clear, None, 32)[0] == 1).all()
+    long = Image.new("RGB", (64, 32), "black")
+    long.paste("white", (16, 0, 48, 32))  # a white square in the middle
+    ink = _image_and_mask(long, None, 32)[0][0, 0] > 0
+    assert ink.any(0).sum() == pytest.approx(16, abs=2) and ink.any(1).sum() == pytest.approx(16, abs=2)
+
+
+BAD_PICTURES = {
+    "strength above 1": ({"strength": 1.5}, "strength must be between 0 and 1, not 1.5"),
+    "strength not a number": ({"strength": float("nan")}, "strength must be between 0 and 1"),
+    "no such file": ({"image": "nowhere.png"}, "nowhere.png is not a picture that can be read"),
+    "not a picture": ({"image": 7}, "7 is not a picture that can be read"),
+    "a mask of another size": ({"mask": Image.new("L", (9, 8))}, "the same size, not 32x32 and 9x8"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_PICTURES.values(), ids=BAD_PICTURES)
+def test_bad_pictures_get_one_clear_line(pipeline, photo, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        pipeline.images(["7"], **{"image": photo, "strength": 0.5, **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_methods_for_pictures_are_calls_with_a_picture(pipeline, photo):
+    assert pipeline.image_to_image(photo, "7", seed=1) == pipeline("7", seed=1, image=photo, strength=0.6)
+    ours = pipeline.inpaint(photo, LEFT, ["7", "two"], seed=1)
+    assert ours == pipeline(["7", "two"], seed=1, image=photo, mask=LEFT, strength=1.0) and len(ours) == 2
+
+
+# ---------------------------------------------------------------- pixels, without text
+
+
+@pytest.fixture
+def pixels() -> DiffusionModel:
+    shape = {"in_channels": 1, "out_channels": 1, "attention": (False, False), "context_dim": None}
+    unet = UNetConfig(block_out_channels=(8, 16), norm_num_groups=4, **shape)
+    return perturb(DiffusionModel(DiffusionConfig(unet, 16, "cosine", False, "epsilon", num_inference_steps=3)))
+
+
+def test_a_model_of_pixels_draws_what_its_settings_say(pixels):
+    """By hand: its schedule, epsilon, the guess kept between black and white, its sampler, spacing and steps."""
+    schedule = NoiseSchedule.create("cosine")
+    *_, last = sample(
+        denoiser(pixels, schedule, "epsilon", clip=1), schedule, (5, 1, 16, 16), 3, "dpm++", generator=seeded(7)
+    )
+    images = pixels.images(5, seed=7)
+    torch.testing.assert_close(images, last.x.clamp(-1, 1))
+    assert not torch.equal(images, pixels.images(5, seed=8))
+    assert not torch.equal(images, pixels.images(5, seed=7, steps=4))
+    assert not torch.equal(images, pixels.images(5, seed=7, sampler="euler"))
+
+
+def test_a_model_of_pixels_comes_back_from_its_file(pixels, tmp_path):
+    save_weights(tmp_path / "pixel.safetensors", pixels.state_dict(), pixels.settings)
+    again = DiffusionModel.from_pretrained("pixel", tmp_path)
+    assert again.settings == pixels.settings
+    torch.testing.assert_close(again.images(2), pixels.images(2), atol=0.02, rtol=0)  # stored in half precision

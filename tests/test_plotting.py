@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tinyldm.data import CaptionedMNIST
-from tinyldm.plotting import image_grid, rows_table, show_rows
+from tinyldm.gan import GANStep
+from tinyldm.plotting import PARTS, course_map, image_grid, live, losses_figure, rows_table, show_rows, sliders
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "black": (0, 0, 0)}
 
@@ -140,3 +141,87 @@ print("matplotlib.pyplot" in sys.modules)
 """
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert finished.stdout.strip() == "False", finished.stderr
+
+
+# ---------------------------------------------------------------- the map of the system
+
+
+def boxes(figure) -> dict[tuple[float, float], tuple]:
+    """Corner of every box and the colour that fills it."""
+    return {(box.get_x(), box.get_y()): box.get_facecolor() for box in figure.axes[0].patches if hasattr(box, "get_x")}
+
+
+def test_the_map_shows_every_part_and_lights_only_the_named_ones():
+    figure = course_map("decoder", "GAN")
+    assert {text.get_text() for text in figure.axes[0].texts} >= {text for _, _, text in PARTS.values()}
+    dark = set(boxes(course_map()).values())
+    assert len(dark) == 1
+    lit = {corner for corner, colour in boxes(figure).items() if colour not in dark}
+    assert lit == {PARTS[name][:2] for name in ("decoder", "GAN")}
+
+
+def test_a_part_that_the_system_does_not_have_is_named():
+    with pytest.raises(ValueError, match="no such part: engine; there are prompt, "):
+        course_map("engine")
+
+
+# ---------------------------------------------------------------- sliders
+
+
+def test_without_ipywidgets_sliders_say_so_in_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    sliders(lambda t: None, t=(0, 9))
+    assert capsys.readouterr().out.startswith("Sliders need ipywidgets") and capsys.readouterr().out.count("\n") <= 1
+
+
+def test_sliders_call_the_function_with_the_chosen_values(monkeypatch):
+    ipywidgets = pytest.importorskip("ipywidgets")
+    given, drawn = {}, []
+    monkeypatch.setattr(ipywidgets, "interact", lambda draw, **choices: given.update(draw=draw, **choices))
+    sliders(lambda t, kind: drawn.append((t, kind)), t=(0, 9), kind=("linear", "cosine"))
+    assert given["t"] == (0, 9) and given["kind"] == ["linear", "cosine"]
+    given["draw"](t=3, kind="cosine")
+    assert drawn == [(3, "cosine")]
+
+
+# ---------------------------------------------------------------- the loss while it falls
+
+
+def turns(n: int) -> list[GANStep]:
+    return [GANStep(i, 1.0 + i, 2.0, torch.zeros(1), seconds=6.0 * (i + 1)) for i in range(n)]
+
+
+def test_live_passes_every_record_on_and_shows_one_picture_that_it_updates(monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    shown = []
+
+    class Handle:
+        def update(self, figure):
+            shown.append(figure)
+
+    monkeypatch.setattr(display, "display", lambda figure, display_id: shown.append(figure) or Handle())
+    steps = turns(4)
+    assert list(live(iter(steps), 4, lambda step: torch.zeros(2, 1, 4, 4), every=0)) == steps
+    assert len(shown) == 4
+    shown.clear()
+    list(live(iter(steps), 4, every=1000))
+    assert len(shown) == 2, "the first and the last, whatever the time between"
+    (axis,) = shown[-1].axes
+    assert [text.get_text() for text in axis.get_legend().texts] == ["discriminator loss", "generator loss"]
+
+
+def test_the_losses_are_drawn_with_the_time_that_is_left():
+    step = turns(4)[-1]
+    figure = losses_figure({"loss": [1.0, 2.0, 3.0, 4.0]}, step, total=14)
+    (axis,) = figure.axes
+    assert axis.get_title() == "step 4 of 14, 1.0 minutes left"  # 6 seconds each, 10 to go
+    smooth, every = axis.lines
+    assert list(every.get_ydata()) == [1, 2, 3, 4] and list(smooth.get_ydata()) == [2.5]
+
+
+def test_pictures_beside_the_losses_keep_their_order():
+    images = torch.linspace(-1, 1, 10)[:, None, None, None].expand(-1, 1, 2, 2)
+    figure = losses_figure({"loss": [1.0]}, turns(1)[0], 1, images)
+    sheet = np.asarray(figure.axes[1].images[0].get_array())[..., 0]
+    assert sheet.shape == (2, 16)  # the last two of ten do not fill a row of eight
+    assert sheet[0, ::2] == pytest.approx(((images[:8, 0, 0, 0] + 1) / 2).numpy())

@@ -14,7 +14,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from tinyldm import training
-from tinyldm.training import TrainSettings, best_precision, progress, rows_of_step, train
+from tinyldm.training import TrainSettings, best_precision, budget, progress, rows_of_step, train
 
 ROWS = 37  # so that no batch size divides it and batches reach from one epoch into the next
 SETTINGS = TrainSettings(steps=30, batch_size=8, learning_rate=0.02, warmup=5, seed=3)
@@ -545,3 +545,25 @@ def test_one_process_writes_and_both_go_on_from_it(two):
 
 def test_a_batch_too_small_to_share_is_refused(two):
     assert [rank["error"] for rank in two] == ["a batch of 1 cannot be shared by 2 processes"] * 2
+
+
+# --- how long things run ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("profile", "value"), [("fast", 1), ("cpu", 2), ("gpu", 3)])
+def test_the_profile_decides_how_long_things_run(monkeypatch, profile, value):
+    monkeypatch.setenv("TINYLDM_PROFILE", profile)
+    assert budget(fast=1, cpu=2, gpu=3) == value
+
+
+@pytest.mark.parametrize(("has_gpu", "value"), [(False, 2), (True, 3)])
+def test_without_a_profile_the_hardware_decides(monkeypatch, has_gpu, value):
+    monkeypatch.delenv("TINYLDM_PROFILE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    assert budget(fast=1, cpu=2, gpu=3) == value
+
+
+def test_an_unknown_profile_is_named(monkeypatch):
+    monkeypatch.setenv("TINYLDM_PROFILE", "slow")
+    with pytest.raises(ValueError, match="fast, cpu, gpu, not 'slow'"):
+        budget(fast=1, cpu=2, gpu=3)

@@ -14,7 +14,7 @@ from torch import nn
 from tinyldm.autoencoder import VAE, VAEConfig
 from tinyldm.data import CaptionedMNIST
 from tinyldm.evaluation import Judge
-from tinyldm.pipeline import LatentDiffusion, LDMConfig, TextToImage
+from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage
 from tinyldm.text import TextConfig, TextEncoder
 from tinyldm.unet import UNetConfig
 from tinyldm.weights import SHIPPED, WeightsError, load_into, read_weights, save_weights
@@ -97,9 +97,9 @@ def test_a_loaded_model_is_the_saved_one_ready_for_use(file):
 
 def test_settings_that_hold_settings_come_back(tmp_path):
     tiny = UNetConfig(block_out_channels=(8, 16), num_heads=2, context_dim=16, norm_num_groups=4)
-    config = LDMConfig(unet=tiny, sampler="heun", guidance_scale=1.5, zero_terminal_snr=False)
-    save_weights(tmp_path / "unet.safetensors", LatentDiffusion(config).state_dict(), config)
-    assert load_into(LatentDiffusion, LDMConfig, "unet", tmp_path).ldm == config
+    config = DiffusionConfig(unet=tiny, sampler="heun", guidance_scale=1.5, zero_terminal_snr=False)
+    save_weights(tmp_path / "unet.safetensors", DiffusionModel(config).state_dict(), config)
+    assert load_into(DiffusionModel, DiffusionConfig, "unet", tmp_path).settings == config
 
 
 def test_others_may_read_the_file_and_nothing_else_is_left(file):
@@ -220,7 +220,7 @@ BAD_MODELS = {
 def test_settings_of_another_model_are_one_clear_line_that_names_the_file(tmp_path, name, settings):
     tiny = UNetConfig(block_out_channels=(8, 16), num_heads=2, context_dim=16, norm_num_groups=4)
     kinds = {
-        "unet": (LatentDiffusion, LDMConfig, LDMConfig(unet=tiny)),
+        "unet": (DiffusionModel, DiffusionConfig, DiffusionConfig(unet=tiny)),
         "vae": (VAE, VAEConfig, VAEConfig(block_out_channels=(8, 16), norm_num_groups=4)),
     }
     model_class, config_class, config = kinds[name]

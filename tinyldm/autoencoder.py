@@ -354,3 +354,183 @@ def vae_loss(
     mse = F.mse_loss(vae.decode(z * vae.config.scaling_factor), x)
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
     return mse + kl_weight * kl, {"mse": mse.detach(), "kl": kl.detach()}
+
+
+# ---------------------------------------------------------------- discrete latents
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """Settings of a :class:`VQVAE`; the defaults turn 3x32x32 pixels into 8x8 code numbers.
+
+    Args:
+        in_channels: channels of the image.
+        codebook_size: how many codes there are.
+        code_dim: numbers in each code.
+        block_out_channels, layers_per_block, norm_num_groups: as in :class:`VAEConfig`.
+        normalize: compare directions only, codes and latents scaled to length 1 (Yu et al. 2022, section 3.2); without
+            it most codes are never chosen.
+
+    Raises:
+        ValueError: if the settings contradict each other.
+    """
+
+    in_channels: int = 3
+    codebook_size: int = 256
+    code_dim: int = 8
+    block_out_channels: tuple[int, ...] = (32, 32, 64)
+    layers_per_block: int = 1
+    norm_num_groups: int = 16
+    normalize: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block_out_channels", tuple(self.block_out_channels))
+        for channels in self.block_out_channels:
+            if channels % self.norm_num_groups:
+                raise ValueError(f"{channels} channels do not divide into {self.norm_num_groups} groups")
+        if self.codebook_size < 2 or self.code_dim < 1:
+            raise ValueError("a codebook needs at least two codes of at least one number")
+
+
+class VQVAE(nn.Module):
+    """An autoencoder whose latents are words of a small vocabulary, its codebook (van den Oord et al. 2017).
+
+    Encoder and decoder are the VAE's; only what stands between them is another: the nearest code instead of a cloud.
+
+    Args:
+        config: settings, kept as ``.config``.
+    """
+
+    def __init__(self, config: VQVAEConfig = VQVAEConfig()) -> None:
+        super().__init__()
+        self.config = config
+        channels, layers, groups = config.block_out_channels, config.layers_per_block, config.norm_num_groups
+        self.encoder = Encoder(config.in_channels, config.code_dim, channels, layers, groups)
+        self.decoder = Decoder(config.code_dim, config.in_channels, channels, layers, groups)
+        self.codebook = nn.Parameter(torch.randn(config.codebook_size, config.code_dim))
+
+    def codes(self) -> Tensor:
+        """The codebook as it is used, (codebook_size, code_dim)."""
+        return F.normalize(self.codebook, dim=1) if self.config.normalize else self.codebook
+
+    def latents(self, x: Tensor) -> Tensor:
+        """What the encoder says, before any code is chosen: (B, in_channels, H, W) -> (B, code_dim, H/f, W/f)."""
+        z = self.encoder(x)
+        return F.normalize(z, dim=1) if self.config.normalize else z
+
+    def nearest(self, z: Tensor) -> Tensor:
+        """Numbers of the codes nearest to latents: k = argmin_j |z - e_j|  (van den Oord et al. 2017, eq. 1).
+
+        Args:
+            z: (B, code_dim, h, w).
+
+        Returns:
+            int64 (B, h, w).
+        """
+        rows = z.permute(0, 2, 3, 1)  # (B, D, h, w) -> (B, h, w, D)
+        return torch.cdist(rows.flatten(0, 2), self.codes()).argmin(1).view(rows.shape[:3])
+
+    def lookup(self, numbers: Tensor) -> Tensor:
+        """Code numbers (B, h, w) to codes (B, code_dim, h, w)."""
+        return self.codes()[numbers].permute(0, 3, 1, 2)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (B, in_channels, H, W) in [-1, 1] to code numbers, int64 (B, H/f, W/f)."""
+        return self.nearest(self.latents(x))
+
+    def decode(self, numbers: Tensor) -> Tensor:
+        """Code numbers (B, h, w) to images (B, in_channels, h*f, w*f) near [-1, 1]."""
+        return self.decoder(self.lookup(numbers))
+
+
+def vq_loss(model: VQVAE, x: Tensor, commitment: float = 0.25) -> tuple[Tensor, dict[str, Tensor]]:
+    """Reconstruction, and codes and latents that move towards each other.
+
+    L = mse + |sg(z) - e|² + β |z - sg(e)|²                              (van den Oord et al. 2017, eq. 3)
+
+    sg stops the gradient. Choosing the nearest code has none at all, so the decoder's gradient is handed straight
+    through to the encoder: decoder(z + sg(e - z)).
+
+    Args:
+        model: the model.
+        x: images in [-1, 1], (B, in_channels, H, W).
+        commitment: β, how strongly latents are held to their codes.
+
+    Returns:
+        The loss, (), with its gradient, and {"mse": (), "codes": (B, h, w)} without, to be logged.
+    """
+    z = model.latents(x)
+    numbers = model.nearest(z)
+    e = model.lookup(numbers)
+    mse = F.mse_loss(model.decoder(z + (e - z).detach()), x)
+    loss = mse + F.mse_loss(e, z.detach()) + commitment * F.mse_loss(z, e.detach())
+    return loss, {"mse": mse.detach(), "codes": numbers}
+
+
+def perplexity(numbers: Tensor, codebook_size: int) -> float:
+    """How many codes are in use, as if all were used equally: e to the power of the entropy, from 1 to codebook_size.
+
+    Args:
+        numbers: code numbers, any shape.
+        codebook_size: how many codes there are.
+    """
+    share = torch.bincount(numbers.flatten(), minlength=codebook_size) / numbers.numel()
+    return torch.special.entr(share).sum().exp().item()
+
+
+@dataclass(frozen=True)
+class CodePriorConfig:
+    """Settings of a :class:`CodePrior`: the codebook's size, how many codes make a picture, and the transformer's."""
+
+    codebook_size: int = 256
+    length: int = 64
+    channels: int = 128
+    layers: int = 4
+    heads: int = 4
+
+
+class CodePrior(nn.Module):
+    """Which code comes next? A small transformer that writes pictures code by code (Esser et al. 2021, section 3.2).
+
+    Args:
+        config: settings, kept as ``.config``.
+    """
+
+    def __init__(self, config: CodePriorConfig = CodePriorConfig()) -> None:
+        super().__init__()
+        self.config = config
+        self.token = nn.Embedding(config.codebook_size + 1, config.channels)  # the last one means "begin"
+        self.position = nn.Parameter(0.02 * torch.randn(config.length, config.channels))
+        sizes = {"dim_feedforward": 4 * config.channels, "dropout": 0.0, "activation": "gelu"}
+        layer = nn.TransformerEncoderLayer(config.channels, config.heads, batch_first=True, norm_first=True, **sizes)
+        self.blocks = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(config.channels)
+        self.to_scores = nn.Linear(config.channels, config.codebook_size)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Scores (logits) for each code of a picture, seen only those before it.
+
+        Args:
+            numbers: code numbers in reading order, int64 (B, n), n at most ``length - 1``; (B, 0) asks for the first.
+
+        Returns:
+            (B, n + 1, codebook_size): row i is about code i.
+        """
+        begin = torch.full((len(numbers), 1), self.config.codebook_size, device=numbers.device)
+        h = self.token(torch.cat([begin, numbers], 1)) + self.position[: numbers.shape[1] + 1]
+        mask = nn.Transformer.generate_square_subsequent_mask(h.shape[1], device=h.device)
+        return self.to_scores(self.norm(self.blocks(h, mask=mask, is_causal=True)))
+
+    def loss(self, numbers: Tensor) -> Tensor:
+        """Mean surprise about each code after those before it, in nats: code numbers (B, length) -> ()."""
+        return F.cross_entropy(self(numbers[:, :-1]).transpose(1, 2), numbers)
+
+    @torch.no_grad()
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """Write ``n`` pictures code by code, each drawn from the transformer's probabilities: int64 (n, length)."""
+        device = self.position.device
+        numbers = torch.zeros(n, 0, dtype=torch.int64, device=device)
+        for _ in range(self.config.length):
+            probabilities = self(numbers)[:, -1].softmax(1).to(generator.device)
+            numbers = torch.cat([numbers, torch.multinomial(probabilities, 1, generator=generator).to(device)], 1)
+        return numbers

@@ -81,6 +81,11 @@ def generate(
     sampler: Sampler = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures.")] = 0,
     count: Annotated[int, typer.Option(help="Pictures for each prompt.")] = 1,
+    image: Annotated[Path | None, typer.Option(help="Start from this picture instead of noise.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="Draw --image anew only where this picture is white.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How much --image may change, 0 to 1 (default 0.6, with --mask 1).")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="A .png file, or a folder for several (default: the prompt, or `pictures`).")
     ] = None,
@@ -90,12 +95,17 @@ def generate(
     Several pictures become 0000.png, 0001.png, ... in the order of the prompts, and grid.png shows them side by side.
     """
     texts = _all_prompts(prompt or [], prompts, count)
+    if image is None and (mask is not None or strength is not None):
+        raise ValueError("--mask and --strength need --image, the picture to start from")
     target = _target(texts, out)
     with _plain_warnings():
         from tinyldm.pipeline import TextToImage, to_pil
 
         pipeline = TextToImage.from_pretrained()
         options = {"negative_prompt": negative, "num_inference_steps": steps, "guidance_scale": guidance}
+        if image is not None:
+            usual = 0.6 if mask is None else 1.0
+            options |= {"image": image, "mask": mask, "strength": usual if strength is None else strength}
         images = pipeline.images(texts, seed=seed, sampler=sampler, progress=True, **options)
     if len(texts) == 1:
         _write(target, lambda path: to_pil(images[0]).save(path, "PNG"))
@@ -189,6 +199,7 @@ Batch = Annotated[int, typer.Option(min=1, help="Rows a step, over all processes
 Seed = Annotated[int, typer.Option(min=0, help="Of everything random.")]
 Out = Annotated[Path, typer.Option(help="Folder for the weights, and for the checkpoint to go on from after a kill.")]
 Rows = Annotated[int, typer.Option(min=1, help="Use only this many training digits.")]
+Samples = Annotated[int, typer.Option(min=2, max=10_000, help="How many of its pictures to measure at the end.")]
 
 
 @train_app.command("judge")
@@ -232,9 +243,13 @@ def train_vae(
 
 @train_app.command("clip")
 def train_clip(
-    steps: Steps = 1000, batch_size: Batch = 128, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
+    steps: Steps = 2400, batch_size: Batch = 512, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
 ) -> None:
-    """The text encoder, by contrast with pictures (CLIP)."""
+    """The text encoder, by contrast with pictures (CLIP).
+
+    The batch is large because the fine distinctions need it: of 512 captions several share digit and ink with a
+    picture, so that only "medium" or "upright" tells them apart.
+    """
     from tinyldm.data import CaptionedMNIST
     from tinyldm.text import CLIP, ImageEncoder, TextEncoder, keep_unknown_silent, sprinkle_unknown, tokenize, trim
 
@@ -256,7 +271,7 @@ def train_clip(
 
 @train_app.command("ldm")
 def train_ldm(
-    steps: Steps = 6_000,
+    steps: Steps = 10_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -269,12 +284,11 @@ def train_ldm(
     import torch.nn.functional as F
 
     from tinyldm.evaluation import Judge, evaluate
-    from tinyldm.pipeline import LDMConfig
+    from tinyldm.pipeline import DiffusionConfig, DiffusionModel
     from tinyldm.text import sprinkle_unknown
     from tinyldm.training import best_device
-    from tinyldm.unet import UNet
 
-    config = LDMConfig()
+    config = DiffusionConfig()
     schedule = config.schedule()
     judge = Judge.from_pretrained(models)  # now, so that a missing one does not stop the end of a long training
     vae, text = _load_autoencoder_and_text(models)
@@ -284,7 +298,7 @@ def train_ldm(
         device = _device(model)
         text.to(device)
         x0 = latents[index]
-        t = torch.randint(len(schedule), (len(index),), generator=generator)
+        t = _even_steps(len(index), len(schedule), generator)
         noise = torch.randn(x0.shape, generator=generator)
         drop = torch.rand(len(index), generator=generator) < 0.1  # Ho & Salimans 2022: so that it knows "no prompt" too
         captions = torch.where(drop[:, None], empty, sprinkle_unknown(tokens[index], generator))
@@ -300,7 +314,90 @@ def train_ldm(
         return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
 
     settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
-    _train_and_save("unet", UNet(config.unet), loss, len(latents), settings, out, measure, settings_of=config)
+    _train_and_save("unet", DiffusionModel(config), loss, len(latents), settings, out, measure)
+
+
+@train_app.command("gan")
+def train_gan(
+    steps: Steps = 10_000,
+    batch_size: Batch = 64,
+    seed: Seed = 0,
+    out: Out = Path("weights"),
+    rows: Rows = 60_000,
+    samples: Samples = 10_000,
+) -> None:
+    """The generator of the GAN, the old method."""
+    import torch
+    from tqdm.auto import tqdm
+
+    from tinyldm.data import load_mnist
+    from tinyldm.gan import Discriminator, Generator
+    from tinyldm.gan import train_gan as turns
+    from tinyldm.training import best_device
+
+    images = load_mnist("train").padded()[:rows]
+    torch.manual_seed(seed)
+    generator, discriminator = Generator().to(best_device()), Discriminator().to(best_device())
+    game = turns(generator, discriminator, images, steps, batch_size, seed=seed)
+    for step in tqdm(game, "gan", steps, unit="step", mininterval=1.0):
+        last = step
+    generator = generator.eval().cpu()
+    _save("gan", generator, out, seed, last.seconds, _sample_figures(generator.images(samples)))
+
+
+@train_app.command("pixel")
+def train_pixel(
+    steps: Steps = 10_000,
+    batch_size: Batch = 128,
+    seed: Seed = 0,
+    out: Out = Path("weights"),
+    rows: Rows = 60_000,
+    samples: Samples = 10_000,
+) -> None:
+    """The noise predictor of lesson 03: pixels, no text."""
+    import torch
+    import torch.nn.functional as F
+
+    from tinyldm.data import load_mnist
+    from tinyldm.pipeline import DiffusionConfig, DiffusionModel
+    from tinyldm.unet import UNetConfig
+
+    images = load_mnist("train").padded()[:rows]
+    shape = {"in_channels": 1, "out_channels": 1, "block_out_channels": (16, 64, 96), "norm_num_groups": 8}
+    unet = UNetConfig(**shape, attention=(False, False, False), context_dim=None)
+    config = DiffusionConfig(unet, 32, "cosine", False, "epsilon", num_inference_steps=25)
+    schedule = config.schedule()
+
+    def loss(model, index, generator):
+        x0, device = images[index], _device(model)
+        t = _even_steps(len(index), len(schedule), generator)
+        noise = torch.randn(x0.shape, generator=generator)
+        prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device))
+        return F.mse_loss(prediction, noise.to(device))
+
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
+
+    def measure(model):
+        return _sample_figures(model.images(samples, progress=True))
+
+    _train_and_save("pixel", DiffusionModel(config), loss, len(images), settings, out, measure)
+
+
+def _even_steps(n: int, total: int, generator):
+    """Steps for n rows, spread evenly over all: less left to chance (Kingma et al. 2021, appendix I.1)."""
+    import torch
+
+    even = (torch.arange(n) / n + torch.rand(1, generator=generator)) % 1
+    return (even * total).long()
+
+
+def _sample_figures(images) -> dict:
+    """What is measured of a model without prompts, for the metadata of its weights file."""
+    from tinyldm.evaluation import digit_shares, frechet_beside_floor
+
+    frechet, floor = frechet_beside_floor(images)
+    distances = {"frechet": round(frechet, 3), "frechet_floor": round(floor, 3)}
+    return {"n": len(images), **distances, "rarest_digit": round(digit_shares(images).min().item(), 4)}
 
 
 def _load_autoencoder_and_text(models: Path | None):
@@ -346,10 +443,9 @@ def _settings(steps: int, batch_size: int, seed: int, **rest):
     return TrainSettings(steps, batch_size, seed=seed, **rest)
 
 
-def _train_and_save(name, model, loss, rows, settings, out, measure, part=None, settings_of=None) -> None:
+def _train_and_save(name, model, loss, rows, settings, out, measure, part=None) -> None:
     """Train with a progress bar, measure, and write ``out/name.safetensors``; many processes, one writer."""
     from tinyldm.training import progress, train
-    from tinyldm.weights import save_weights
 
     checkpoint = out / f"{name}.checkpoint"
     out.mkdir(parents=True, exist_ok=True)
@@ -360,11 +456,19 @@ def _train_and_save(name, model, loss, rows, settings, out, measure, part=None, 
     trained = last.ema.eval().cpu()
     figures = measure(trained)
     trained = getattr(trained, part) if part else trained
-    state = trained.weights() if hasattr(trained, "weights") else trained.state_dict()
-    record = {"seed": settings.seed, "seconds": round(last.seconds), "hardware": _hardware(), "measured": figures}
-    save_weights(out / f"{name}.safetensors", state, settings_of or trained.config, command=_command(), **record)
+    _save(name, trained, out, settings.seed, last.seconds, figures)
     checkpoint.unlink(missing_ok=True)
-    print(f"{out / name}.safetensors: {last.seconds / 60:.1f} minutes on {record['hardware']}, {figures}")
+
+
+def _save(name, model, out, seed, seconds, figures) -> None:
+    """Write a weights file with its whole story, and say so."""
+    from tinyldm.weights import save_weights
+
+    state = model.weights() if hasattr(model, "weights") else model.state_dict()
+    record = {"seed": seed, "seconds": round(seconds), "hardware": _hardware(), "measured": figures}
+    settings = getattr(model, "settings", model.config)
+    save_weights(out / f"{name}.safetensors", state, settings, command=_command(), **record)
+    print(f"{out / name}.safetensors: {seconds / 60:.1f} minutes on {record['hardware']}, {figures}")
 
 
 def _scale_and_measure(vae, data) -> dict:

@@ -148,6 +148,32 @@ def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
     return metric.compute().item()
 
 
+def frechet_beside_floor(images: Tensor, seed: int = 0, judge: Judge | None = None) -> tuple[float, float]:
+    """Fréchet distance of pictures from MNIST's test digits, and that of as many training digits from them.
+
+    Args:
+        images: (N, 1 or 3, 32, 32) in [-1, 1], N at most 10,000.
+        seed: which training digits.
+        judge: by default the shipped one.
+    """
+    n, judge = len(images), judge or Judge.from_pretrained()
+    real, train = load_mnist("test").padded()[:n], load_mnist("train")
+    chosen = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(seed))[:n]
+    train = MNIST(train.images[chosen], train.labels[chosen]).padded()
+    return frechet_distance(real, images, judge), frechet_distance(real, train, judge)
+
+
+@torch.no_grad()
+def digit_shares(images: Tensor, judge: Judge | None = None) -> Tensor:
+    """How often each digit is among pictures, as the judge reads them: (N, 1 or 3, 32, 32) -> (10,), sum 1.
+
+    A model that has forgotten some digits (mode collapse) has shares near 0.
+    """
+    judge = judge or Judge.from_pretrained()
+    answers = torch.cat([judge(grey(part)).argmax(1) for part in images.split(500)])
+    return torch.bincount(answers, minlength=10) / len(images)
+
+
 class _Features(nn.Module):
     """The judge as torchmetrics wants it: a module that answers features."""
 
@@ -205,9 +231,5 @@ def evaluate(draw: Callable[[list[str]], Tensor], n: int = 2000, seed: int = 0, 
     start = time.perf_counter()
     images = draw(test.captions).cpu()
     seconds = (time.perf_counter() - start) / n
-    train = load_mnist("train")
-    chosen = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(seed))[:n]
-    train = MNIST(train.images[chosen], train.labels[chosen]).padded()
-    real = load_mnist("test").padded()[:n]
     fidelity = prompt_fidelity(test.named, [row for part in images.split(500) for row in read(part, judge)])
-    return Report(n, fidelity, frechet_distance(real, images, judge), frechet_distance(real, train, judge), seconds)
+    return Report(n, fidelity, *frechet_beside_floor(images, seed, judge), seconds)

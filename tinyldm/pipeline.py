@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tinyldm.autoencoder import VAE, VAEConfig
-from tinyldm.samplers import SAMPLERS, SampleStep, denoiser, sample
+from tinyldm.samplers import SAMPLERS, Denoiser, SampleStep, denoiser, sample, timesteps
 from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule
 from tinyldm.text import PromptWarning, TextEncoder, tokenize
 from tinyldm.training import best_device
@@ -28,19 +29,16 @@ BATCH = 64  # prompts that are drawn side by side
 MAX_GUIDANCE = 30.0
 
 
-def _default_unet() -> UNetConfig:
-    return UNetConfig(block_out_channels=(64, 128), layers_per_block=1, attention=(False, True), context_dim=128)
-
-
 @dataclass(frozen=True)
-class LDMConfig:
-    """Settings of a latent diffusion model: its UNet, its noise schedule, and how it is sampled unless told otherwise.
+class DiffusionConfig:
+    """Settings of a diffusion model: its UNet, its noise schedule, and how it is sampled unless told otherwise.
 
-    The schedule is Stable Diffusion's, changed to end in pure noise (Lin et al. 2023); that needs v-prediction.
+    The defaults are the latent model's. Its schedule is Stable Diffusion's, changed to end in pure noise (Lin et al.
+    2023); that needs v-prediction. ``sample_size`` is the height and width of what the UNet denoises.
     """
 
-    unet: UNetConfig = field(default_factory=_default_unet)
-    latent_size: int = 8
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    sample_size: int = 8
     schedule_kind: str = "scaled_linear"
     zero_terminal_snr: bool = True
     prediction_type: str = "v_prediction"
@@ -63,12 +61,38 @@ class LDMConfig:
         return schedule.rescale_zero_terminal_snr() if self.zero_terminal_snr else schedule
 
 
-class LatentDiffusion(UNet):
-    """A UNet that remembers the whole of its model's settings, as `LDMConfig`."""
+class DiffusionModel(UNet):
+    """A UNet with the settings of its whole model, as ``settings``."""
 
-    def __init__(self, config: LDMConfig):
+    def __init__(self, config: DiffusionConfig):
         super().__init__(config.unet)
-        self.ldm = config
+        self.settings = config
+
+    @classmethod
+    def from_pretrained(cls, name: str = "unet", folder=None) -> DiffusionModel:
+        """The shipped "unet" (latents, with text) or "pixel" (pixels, without), or one from ``folder``.
+
+        Raises:
+            WeightsError: the file is missing, damaged, or does not match its settings.
+        """
+        return load_into(cls, DiffusionConfig, name, folder)
+
+    def images(
+        self, n: int, *, seed: int = 0, steps: int | None = None, sampler: str | None = None, progress: bool = False
+    ) -> Tensor:
+        """``n`` pictures of a model of pixels without text: (n, C, H, W) in [-1, 1]; options as in `sample`."""
+        from tqdm.auto import tqdm
+
+        config, schedule, device = self.settings, self.settings.schedule(), next(self.parameters()).device
+        denoise = denoiser(self, schedule, config.prediction_type, clip=1)
+        generator, parts = _generator(seed, device), []
+        options = {"steps": steps or config.num_inference_steps, "sampler": sampler or config.sampler}
+        for first in tqdm(range(0, n, BATCH), desc=f"batches of {BATCH}", disable=not progress):
+            shape = (min(BATCH, n - first), self.config.in_channels, config.sample_size, config.sample_size)
+            for step in sample(denoise, schedule, shape, spacing=config.spacing, generator=generator, **options):
+                last = step
+            parts.append(last.x.clamp(-1, 1))
+        return torch.cat(parts)
 
 
 def guide(model, context: Tensor, negative: Tensor, guidance_scale: float):
@@ -99,6 +123,17 @@ def guide(model, context: Tensor, negative: Tensor, guidance_scale: float):
     return predict
 
 
+def keep_known(denoise: Denoiser, known: Tensor, mask: Tensor) -> Denoiser:
+    """Inpainting: a denoiser that is told the truth where the mask is 0.
+
+    Args:
+        denoise: ``denoise(x_t, t) -> x0``.
+        known: the truth, of the shape of x0.
+        mask: 1 where the denoiser's own guess counts; its shape must broadcast.
+    """
+    return lambda x, t: mask * denoise(x, t) + (1 - mask) * known
+
+
 class TextToImage:
     """Give it a prompt, it returns a picture.
 
@@ -106,7 +141,7 @@ class TextToImage:
     >>> pipeline("a thick red seven leaning left", seed=0).save("seven.png")
     """
 
-    def __init__(self, vae: VAE, text_encoder: TextEncoder, unet: UNet, config: LDMConfig):
+    def __init__(self, vae: VAE, text_encoder: TextEncoder, unet: UNet, config: DiffusionConfig):
         if unet.config.context_dim != text_encoder.config.hidden_size:
             raise ValueError(
                 f"the UNet reads embeddings of width {unet.config.context_dim}, "
@@ -128,9 +163,9 @@ class TextToImage:
             WeightsError: a file is missing, damaged, or does not match its settings.
         """
         vae = load_into(VAE, VAEConfig, "vae", folder)
-        unet = load_into(LatentDiffusion, LDMConfig, "unet", folder)
+        unet = DiffusionModel.from_pretrained("unet", folder)
         text_encoder = TextEncoder.from_pretrained(folder)
-        return cls(vae, text_encoder, unet, unet.ldm).to(device or best_device())
+        return cls(vae, text_encoder, unet, unet.settings).to(device or best_device())
 
     def to(self, device: str | torch.device) -> TextToImage:
         """Move all parts to a device."""
@@ -157,21 +192,60 @@ class TextToImage:
         images = [to_pil(image) for image in self.images(prompts, seed=seed, **options)]
         return images[0] if isinstance(prompts, str) else images
 
+    def image_to_image(self, image, prompts: str | Sequence[str], *, strength: float = 0.6, **options):
+        """Draw a picture anew: encode it, noise it part of the way, denoise it under the prompt (Meng et al. 2022).
+
+        Args:
+            image: a PIL image or a file of any size and kind, or a tensor (3, 32, 32) in [-1, 1].
+            prompts: one text or many, each applied to the same picture.
+            strength: from 0, the picture comes back as the autoencoder sees it, to 1, it no longer matters.
+            **options: as for calling.
+
+        Raises:
+            ValueError: the file is not a picture, the strength not in [0, 1], or an option out of range.
+        """
+        return self(prompts, image=image, strength=strength, **options)
+
+    def inpaint(self, image, mask, prompts: str | Sequence[str], *, strength: float = 1.0, **options):
+        """Draw only a part of a picture anew; the rest stays as it is, to the pixel.
+
+        Args:
+            mask: as ``image`` and of the same size, or a tensor (H, W) of 0 and 1; white is drawn anew, black stays.
+            image, prompts, strength, **options: as for `image_to_image`.
+
+        Raises:
+            ValueError: as for `image_to_image`, or picture and mask have different sizes.
+        """
+        return self(prompts, image=image, mask=mask, strength=strength, **options)
+
     def images(
-        self, prompts: str | Sequence[str], *, seed: int | None = None, progress: bool = False, **options
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seed: int | None = None,
+        progress: bool = False,
+        image=None,
+        mask=None,
+        **options,
     ) -> Tensor:
         """As calling, but a tensor: (B, 3, 32, 32) in [-1, 1]. ``progress`` draws a bar for many batches."""
         from tqdm.auto import tqdm
 
         prompts = _texts(prompts)
         generator = _generator(seed, self.device)
+        if image is not None:
+            image, mask = _image_and_mask(image, mask, self.config.sample_size * self.vae.config.downsampling)
+            options["known"] = self.encode(image)
+            if mask is not None:  # a latent is drawn anew if any of its pixels is
+                options["mask"] = F.max_pool2d(mask, self.vae.config.downsampling).to(self.device)
         parts = []
         firsts = range(0, len(prompts), BATCH)
         for first in tqdm(firsts, desc=f"batches of {BATCH}", disable=not progress or len(firsts) == 1):
             for step in self.stream(prompts[first : first + BATCH], generator=generator, **options):
                 latents = step.x
             parts.append(self.decode(latents))
-        return torch.cat(parts)
+        drawn = torch.cat(parts)
+        return drawn if mask is None else torch.where(mask.to(drawn) > 0, drawn, image.to(drawn))
 
     def stream(
         self,
@@ -182,6 +256,9 @@ class TextToImage:
         guidance_scale: float | None = None,
         sampler: str | None = None,
         generator: torch.Generator | None = None,
+        known: Tensor | None = None,
+        mask: Tensor | None = None,
+        strength: float = 1.0,
     ) -> Iterator[SampleStep]:
         """Draw one batch and yield every step: ``step.x0`` is the latents' estimate, `decode` makes pictures of it.
 
@@ -192,6 +269,9 @@ class TextToImage:
             guidance_scale: 0 (no prompt) over 1 (the prompt, plainly) to 30; see `guide`.
             sampler: "ddpm", "ddim", "dpm++", "euler" or "heun".
             generator: of the first noise and of all later noise; None takes a new one.
+            known: latents of a picture to start from, (1, 4, 8, 8).
+            mask: where ``known`` is to be drawn anew (1) and where it stays (0), (1, 1, 8, 8).
+            strength: how far ``known`` is noised, in [0, 1]; see `image_to_image`.
 
         Raises:
             ValueError: no prompts, or an option out of range.
@@ -205,15 +285,30 @@ class TextToImage:
         negative = self.embed([negative_prompt]).expand(len(prompts), -1, -1)
         predict = guide(self.unet, self.embed(prompts), negative, scale)
         generator = generator or _generator(None, self.device)
-        shape = (len(prompts), self.vae.config.latent_channels, self.config.latent_size, self.config.latent_size)
+        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        shape = (len(prompts), self.vae.config.latent_channels, self.config.sample_size, self.config.sample_size)
+        x = torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+        denoise, start = denoiser(predict, self.schedule, self.config.prediction_type), 0
+        if known is not None:
+            if not 0 <= strength <= 1:
+                raise ValueError(f"strength must be between 0 and 1, not {strength}")
+            known = known.expand(shape)
+            visited = timesteps(self.schedule, steps, self.config.spacing)
+            start = steps - round(strength * steps)
+            if start == steps:
+                return iter([SampleStep(0, 0, known, known)])  # no noise, nothing to take away
+            x = self.schedule.add_noise(known, x, visited[start])  # where the sampler begins, no other step
+            if mask is not None:
+                denoise = keep_known(denoise, known, mask)
         return sample(
-            denoiser(predict, self.schedule, self.config.prediction_type),
+            denoise,
             self.schedule,
-            steps=self.config.num_inference_steps if num_inference_steps is None else num_inference_steps,
+            steps=steps,
             sampler=self.config.sampler if sampler is None else sampler,
             spacing=self.config.spacing,
             generator=generator,
-            x=torch.randn(shape, generator=generator, device=generator.device).to(self.device),
+            x=x,
+            start=start,
         )
 
     @torch.no_grad()
@@ -223,6 +318,11 @@ class TextToImage:
         if unknown:
             warnings.warn(f"no effect: {', '.join(unknown)} (never seen in training)", PromptWarning, stacklevel=3)
         return self.text_encoder(tokenize(prompts).to(self.device))
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, 32, 32) in [-1, 1] to latents (B, 4, 8, 8), without chance."""
+        return self.vae.encode(images.to(self.device), sample=False)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -243,6 +343,40 @@ def _generator(seed: int | None, device: torch.device) -> torch.Generator:
     generator = torch.Generator(device)
     generator.seed() if seed is None else generator.manual_seed(seed)
     return generator
+
+
+def _image_and_mask(image, mask, size: int) -> tuple[Tensor, Tensor | None]:
+    """A picture (1, 3, size, size) in [-1, 1], and where to draw it anew, (1, 1, size, size) of 0 and 1."""
+    image, mask = _open(image), None if mask is None else _open(mask * 2.0 - 1 if isinstance(mask, Tensor) else mask)
+    if mask is not None and mask.size != image.size:
+        sizes = [f"{width}x{height}" for width, height in (image.size, mask.size)]
+        raise ValueError(f"picture and mask must have the same size, not {' and '.join(sizes)}")
+    return _to_tensor(image, size), None if mask is None else (_to_tensor(mask, size)[:, :1] > 0).float()
+
+
+def _open(image):
+    """A PIL image in RGB from one of any mode, a file, or a tensor (3, H, W); what is transparent becomes white."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(image, Tensor):
+        image = to_pil(image.clamp(-1, 1).expand(3, *image.shape[-2:]))
+    elif not isinstance(image, Image.Image):
+        try:
+            image = Image.open(image)
+            image.load()
+        except (UnidentifiedImageError, OSError, TypeError, AttributeError) as error:
+            raise ValueError(f"{image} is not a picture that can be read ({error})") from error
+    paper = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+
+
+def _to_tensor(image, size: int) -> Tensor:
+    """A PIL image as (1, 3, size, size) in [-1, 1]; one that is not square gets edges of the colour of its corner."""
+    from PIL import ImageOps
+
+    image = ImageOps.pad(image, (size, size), color=image.getpixel((0, 0)))
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(size, size, 3)
+    return pixels.permute(2, 0, 1)[None] / 127.5 - 1
 
 
 def to_pil(image: Tensor):

@@ -1,9 +1,13 @@
-"""Pictures of pictures: grids with captions. Every function returns a matplotlib figure and shows nothing itself."""
+"""Pictures for people: grids, tables of rows, the map of the course, the loss of a training while it runs.
+
+Functions return a matplotlib figure and show nothing themselves, but for the two made for notebooks: `sliders`, `live`.
+"""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -53,3 +57,123 @@ def rows_table(data: CaptionedMNIST, index: Sequence[int]) -> str:
         facts = f"{true.digit:<5}  {true.ink:<7}{true.background:<11}{stroke:<15}{slant:<16}"
         lines.append(f"{i:>5}  {facts}{data.captions[i]}")
     return "\n".join(lines)
+
+
+# Every part of the system: left edge, bottom edge, and what stands in its box.
+PARTS = {
+    "prompt": (0.0, 2.0, '"a thick\nred seven"'),
+    "text encoder": (2.0, 2.0, "text\nencoder"),
+    "noise predictor": (4.0, 2.0, "noise\npredictor"),
+    "sampler": (6.0, 2.0, "sampler"),
+    "decoder": (8.0, 2.0, "image\ndecoder"),
+    "image": (10.0, 2.0, "image"),
+    "data": (0.0, 0.0, "digits and\ncaptions"),
+    "encoder": (2.0, 0.0, "image\nencoder"),
+    "training examples": (4.0, 0.0, "training\nexamples"),
+    "judge": (10.0, 0.0, "judge"),
+    "GAN": (7.0, 0.0, "GAN: the\nold method"),
+}
+_ARROWS = [
+    ("prompt", "text encoder", "->"), ("text encoder", "noise predictor", "->"), ("noise predictor", "sampler", "<->"),
+    ("sampler", "decoder", "->"), ("decoder", "image", "->"), ("data", "encoder", "->"),
+    ("encoder", "training examples", "->"), ("training examples", "noise predictor", "->"), ("image", "judge", "->"),
+]  # fmt: skip
+
+
+def course_map(*lit: str):
+    """The whole system as boxes, with the parts of a lesson lit: above how a picture is made, below how it is learned.
+
+    Args:
+        lit: names out of `PARTS`.
+
+    Raises:
+        ValueError: for a part that the system does not have.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import FancyBboxPatch
+
+    if unknown := set(lit) - set(PARTS):
+        raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    width, height = 1.4, 0.9
+    figure = Figure(figsize=(9, 2.5), dpi=100)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(-0.2, 11.6), ylim=(-0.2, 3.1), aspect="equal")
+    axis.axis("off")
+    for name, (x, y, text) in PARTS.items():
+        fill, ink, weight = ("#ffd166", "#111111", "bold") if name in lit else ("#f2f2f2", "#777777", "normal")
+        shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.08", fc=fill, ec=ink)
+        axis.add_patch(shape)
+        axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9, color=ink, weight=weight)
+    for start, end, style in _ARROWS:
+        (x, y, _), (to_x, to_y, _) = PARTS[start], PARTS[end]
+        right, up = (to_x > x) - (to_x < x), (to_y > y) - (to_y < y)  # -1, 0 or 1
+        tail = x + (1 + right) * width / 2 + 0.08 * right, y + (1 + up) * height / 2 + 0.08 * up
+        head = to_x + (1 - right) * width / 2 - 0.08 * right, to_y + (1 - up) * height / 2 - 0.08 * up
+        axis.annotate("", xy=head, xytext=tail, arrowprops={"arrowstyle": style, "color": "#555555"})
+    return figure
+
+
+def sliders(draw, **choices) -> None:
+    """Show ``draw(...)`` under sliders and menus; without ipywidgets, say so and show nothing.
+
+    Args:
+        draw: makes a figure from arguments that have the names of ``choices``.
+        choices: for each argument a pair (lowest, highest) of numbers, or the texts to choose from.
+    """
+    try:
+        from IPython.display import display
+        from ipywidgets import interact
+    except ImportError:
+        print("Sliders need ipywidgets (pip install ipywidgets). The picture below comes from the same function.")
+        return
+    menus = {name: list(choice) if isinstance(choice[0], str) else choice for name, choice in choices.items()}
+    interact(lambda **chosen: display(draw(**chosen)), **menus)
+
+
+def live(steps: Iterable, total: int, pictures: Callable[..., Tensor] | None = None, every: float = 5.0) -> Iterator:
+    """Pass the records of a training on and keep one picture of it up to date in the notebook.
+
+    Args:
+        steps: records with ``index``, ``seconds`` and at least one field whose name ends in "loss".
+        total: how many there will be.
+        pictures: from a record make a few images, (B, 1 or 3, H, W) in [-1, 1], to be shown beside the losses.
+        every: seconds between two pictures.
+    """
+    from IPython.display import display
+
+    losses, handle, shown = {}, None, float("-inf")
+    for step in steps:
+        for name, value in vars(step).items():
+            if name.endswith("loss"):
+                losses.setdefault(name.replace("_", " "), []).append(value)
+        if time.perf_counter() - shown > every or step.index + 1 == total:
+            figure = losses_figure(losses, step, total, pictures(step) if pictures else None)
+            handle = handle.update(figure) or handle if handle else display(figure, display_id=True)
+            shown = time.perf_counter()
+        yield step
+
+
+def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tensor | None = None):
+    """Losses over the steps so far, smoothed, with the time that is left, and images beside them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 2.6), dpi=100, layout="constrained")
+    axis, *others = figure.subplots(1, 2 if images is not None else 1, squeeze=False)[0]
+    for name, values in losses.items():
+        values = torch.tensor(values)
+        width = min(25, len(values))
+        smooth = values.unfold(0, width, 1).mean(1)  # the mean of each ``width`` neighbours
+        (line,) = axis.plot(torch.arange(len(smooth)) + width - 1, smooth, label=name)
+        axis.plot(values, color=line.get_color(), alpha=0.2, linewidth=0.5)
+    left = step.seconds / (step.index + 1) * (total - step.index - 1)
+    axis.set(xlabel="step", yscale="log", xlim=(0, total))
+    axis.yaxis.set(major_formatter="{x:g}", minor_formatter="{x:g}")
+    axis.set_title(f"step {step.index + 1} of {total}, {left / 60:.1f} minutes left", fontsize=9)
+    axis.legend(fontsize=8)
+    for other in others:
+        columns = min(8, len(images))
+        rows = images[: len(images) // columns * columns].unflatten(0, (-1, columns))  # (rows, columns, C, H, W)
+        sheet = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (rows * H, columns * W, C)
+        other.imshow(((sheet.float().cpu() + 1) / 2).clamp(0, 1).expand(-1, -1, 3).numpy())
+        other.axis("off")
+    return figure

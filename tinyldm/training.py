@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -145,6 +146,21 @@ def best_precision() -> str:
     if torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
+
+
+def budget(*, fast: Any, cpu: Any, gpu: Any) -> Any:
+    """How long something may run: the value for checks, for people without a GPU, or for people with one.
+
+    The environment variable TINYLDM_PROFILE ("fast", "cpu" or "gpu") decides; without it, whether there is a GPU.
+
+    Raises:
+        ValueError: TINYLDM_PROFILE is something else.
+    """
+    values = {"fast": fast, "cpu": cpu, "gpu": gpu}
+    profile = os.environ.get("TINYLDM_PROFILE") or ("gpu" if best_device().type == "cuda" else "cpu")
+    if profile not in values:
+        raise ValueError(f"TINYLDM_PROFILE must be one of {', '.join(values)}, not {profile!r}")
+    return values[profile]
 
 
 def progress(steps: Iterable[TrainStep], total: int, description: str) -> Iterator[TrainStep]:
