@@ -22,7 +22,7 @@ from tinyldm.weights import WeightsError, save_weights
 TEXT = TextConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
 UNET = UNetConfig(block_out_channels=(8, 16), attention=(False, True), num_heads=2, context_dim=16, norm_num_groups=4)
 AUTOENCODER = VAEConfig(block_out_channels=(8, 8, 16), norm_num_groups=4, scaling_factor=0.25)
-CONFIG = DiffusionConfig(unet=UNET, num_inference_steps=4, guidance_scale=3.0)
+CONFIG = DiffusionConfig(guidance_below=1000, unet=UNET, num_inference_steps=4, guidance_scale=3.0)
 WORDS = "a thick thin red blue white seven two 7 leaning left on paper"
 
 
@@ -100,6 +100,18 @@ def test_without_guidance_half_of_the_work_is_saved(pipeline, calls, scale, whic
     guided = guide(pipeline.unet, given["context"], given["negative"], scale)(x, t)
     assert torch.equal(guided, pipeline.unet(x, t, given[which]))
     assert [len(call[0]) for call in calls] == [2, 2]
+
+
+def test_guidance_acts_only_below_its_step(pipeline, calls):
+    x, _ = moments()
+    given = {"context": context_of(pipeline, "a red seven", "a two"), "negative": context_of(pipeline, "", "")}
+    predict = guide(pipeline.unet, **given, guidance_scale=3.0, below=650)
+    plain = predict(x, torch.tensor([650, 650]))
+    assert [len(call[0]) for call in calls] == [2]
+    assert torch.equal(plain, pipeline.unet(x, torch.tensor([650, 650]), given["context"]))
+    calls.clear()
+    predict(x, torch.tensor([649, 649]))
+    assert [len(call[0]) for call in calls] == [4]
 
 
 def test_each_picture_is_guided_by_its_own_prompt(pipeline):

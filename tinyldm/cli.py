@@ -65,7 +65,7 @@ def _root(
 
 # ---------------------------------------------------------------- generate and evaluate
 
-Guidance = Annotated[float | None, typer.Option(help="0: no prompt, 1: the prompt, more: exaggerated (default 2).")]
+Guidance = Annotated[float | None, typer.Option(help="0: no prompt, 1: the prompt, more: exaggerated (default 2.5).")]
 Inference = Annotated[int | None, typer.Option("--steps", help="Steps of the sampler, 1 to 1000 (default 12).")]
 Sampler = Annotated[str | None, typer.Option(help="ddpm, ddim, dpm++, euler or heun (default dpm++).")]
 Models = Annotated[Path | None, typer.Option(help="Folder of weights to use (default: the shipped ones).")]

@@ -1,0 +1,111 @@
+"""Run lessons from top to bottom and write them back with their outputs and measured minutes: ``make lessons``.
+
+    python notebooks/run.py                          # all of them
+    python notebooks/run.py 02_forward_diffusion     # one
+
+A lesson that fails stays as it was. Minutes belong to the profile that they were measured with ("cpu" or "gpu", see
+`tinyldm.training.budget`); those of the other are kept.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+from tinyldm.training import budget
+
+FOLDER = Path(__file__).resolve().parent
+MAX_BYTES = 1_500_000
+WIDGET = "application/vnd.jupyter.widget-view+json"
+TIMES = re.compile(r"<!-- times -->.*?(?=\n\n|\Z)", re.DOTALL)  # a marker, and what follows it up to an empty line
+TABLE = re.compile(r"<!-- lessons -->.*?(?=\n\n|\Z)", re.DOTALL)
+
+
+def lessons() -> list[Path]:
+    """All lessons, in their order."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+
+
+def execute(notebook) -> float:
+    """Run all cells in place; seconds that it took, without the start of the kernel's process."""
+    here = {"metadata": {"path": str(FOLDER)}}
+    tidy = {"record_timing": False, "coalesce_streams": True}  # outputs that look the same after every run
+    client = NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=here, **tidy)
+    with client.setup_kernel():
+        start = time.perf_counter()
+        for number, cell in enumerate(tqdm(notebook.cells, unit="cell", leave=False)):
+            client.execute_cell(cell, number)
+        return time.perf_counter() - start
+
+
+def clean(notebook) -> None:
+    """Take out what GitHub cannot show: live widgets and their state. Every slider has a static picture beside it."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.language_info = {"name": "python"}  # else it would change with every version of Python
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+
+
+def minutes_line(minutes: dict[str, float]) -> str:
+    """What a lesson's head says about how long its cells run."""
+    cpu, gpu = (f"{minutes[name]:.1f} minutes" if name in minutes else "not measured" for name in ("cpu", "gpu"))
+    return f"**All cells together run for:** {cpu} on two CPU cores; {gpu} on a GPU."
+
+
+def overview(all_minutes: dict[str, dict[str, float]]) -> str:
+    """The table of lesson 00: each lesson with its minutes."""
+    lines = ["| lesson | minutes on two CPU cores | on a GPU |", "|---|---|---|"]
+    for name, minutes in all_minutes.items():
+        cells = [f"{minutes[kind]:.1f}" if kind in minutes else "not measured" for kind in ("cpu", "gpu")]
+        lines.append(f"| [{name.replace('_', ' ')}]({name}.ipynb) | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def rewrite(notebook, pattern: re.Pattern, text: str) -> None:
+    """Put ``text`` behind the marker of ``pattern`` in the cell that has it."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = pattern.sub(lambda found: found[0].split("\n")[0] + "\n" + text, cell.source)
+
+
+def save(notebook, path: Path) -> None:
+    """Write under another name, then rename."""
+    unfinished = path.with_suffix(".unfinished")
+    nbformat.write(notebook, unfinished)
+    if (size := unfinished.stat().st_size) > MAX_BYTES:
+        unfinished.unlink()
+        raise ValueError(f"{path.name} would have {size:,} bytes, more than {MAX_BYTES:,}: show smaller pictures")
+    unfinished.replace(path)
+
+
+def main(names: list[str]) -> None:
+    """Run the named lessons, or all; then bring the table of lesson 00 up to date."""
+    profile = budget(fast="fast", cpu="cpu", gpu="gpu")
+    chosen = [path for path in lessons() if not names or path.stem in names]
+    if unknown := set(names) - {path.stem for path in chosen}:
+        sys.exit(f"no such lesson: {', '.join(sorted(unknown))}; there are {', '.join(p.stem for p in lessons())}")
+    for path in chosen:
+        notebook = nbformat.read(path, as_version=4)
+        seconds = execute(notebook)
+        clean(notebook)
+        if profile != "fast":
+            notebook.metadata.setdefault("minutes", {})[profile] = round(seconds / 60, 1)
+        rewrite(notebook, TIMES, minutes_line(notebook.metadata.get("minutes", {})))
+        save(notebook, path)
+        print(f"{path.stem}: {seconds:.0f} seconds, {path.stat().st_size / 1000:.0f} kB")
+    all_lessons = {path: nbformat.read(path, as_version=4) for path in lessons()}
+    first = lessons()[0]
+    table = overview({path.stem: notebook.metadata.get("minutes", {}) for path, notebook in all_lessons.items()})
+    rewrite(all_lessons[first], TABLE, table)
+    save(all_lessons[first], first)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
