@@ -15,6 +15,7 @@ from safetensors import safe_open
 
 import tinyldm.weights
 from tinyldm import cli
+from tinyldm.evaluation import digit_shares
 from tinyldm.gan import Generator
 from tinyldm.pipeline import DiffusionModel, TextToImage, to_pil
 
@@ -198,6 +199,11 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
     for name in ("judge", "vae", "clip"):
         assert tinyldm_command("train", name, *small)[0] == 0, name
     assert tinyldm_command("train", "ldm", *small, "--models", "w", "--captions", 4)[0] == 0
+    for name in ("gan", "pixel"):
+        assert tinyldm_command("train", name, *small, "--samples", 4)[0] == 0, name
+        with safe_open(tmp_path / "w" / f"{name}.safetensors", "pt") as file:
+            measured = json.loads(file.metadata()["measured"])
+        assert measured["n"] == 4 and measured["frechet"] > 0 and measured["frechet_floor"] > 0
     for shipped in tinyldm.weights.SHIPPED.glob("*.safetensors"):
         shapes, settings = shapes_and_settings(tmp_path / "w" / shipped.name)
         expected_shapes, expected_settings = shapes_and_settings(shipped)
@@ -208,18 +214,12 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
     assert TextToImage.from_pretrained("w")("7", seed=0).size == (32, 32)
 
 
-def test_models_without_text_are_trained_and_measured(tinyldm_command, tmp_path):
-    small = ["--steps", 2, "--batch-size", 8, "--rows", 64, "--out", "w", "--samples", 4]
-    assert tinyldm_command("train", "gan", *small)[0] == 0
-    assert tinyldm_command("train", "pixel", *small)[0] == 0
-    models = {"gan": Generator.from_pretrained("w"), "pixel": DiffusionModel.from_pretrained("pixel", "w")}
-    for name, model in models.items():
-        with safe_open(tmp_path / "w" / f"{name}.safetensors", "pt") as file:
-            story = {key: json.loads(value) for key, value in file.metadata().items()}
-        assert story["command"].startswith(f"tinyldm train {name}") and story["measured"]["n"] == 4
-        assert story["measured"]["frechet"] > 0 and story["measured"]["frechet_floor"] > 0
-        images = model.images(3, seed=1)
-        assert images.shape == (3, 1, 32, 32) and images.abs().max() <= 1
+@pytest.mark.parametrize("name", ["gan"])
+def test_shipped_models_without_text_draw_every_digit(name):
+    model = Generator.from_pretrained() if name == "gan" else DiffusionModel.from_pretrained(name)
+    images = model.images(100, seed=1)
+    assert images.shape == (100, 1, 32, 32) and images.abs().max() <= 1
+    assert digit_shares(images).min() > 0.02
 
 
 def test_two_processes_train_the_latent_diffusion_model(tmp_path):
@@ -236,7 +236,7 @@ def test_two_processes_train_the_latent_diffusion_model(tmp_path):
 
 
 def test_evaluate_prints_the_table(tinyldm_command):
-    code, out, _ = tinyldm_command("evaluate", "--n", 200, "--steps", 6)
+    code, out, _ = tinyldm_command("evaluate", "--n", 200)
     assert code == 0
     for word in ("digit", "ink", "background", "stroke", "slant", "all that is named", "real against real at N = 200"):
         assert word in out

@@ -12,6 +12,7 @@ Design choices:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm.unet import Attention, Downsample, ResidualBlock, Upsample
+from tinyldm.weights import load_into
 
 EPS = 1e-6  # of every group norm here; the UNet's residual blocks have 1e-5
 
@@ -442,6 +444,23 @@ class VQVAE(nn.Module):
         """Code numbers (B, h, w) to images (B, in_channels, h*f, w*f) near [-1, 1]."""
         return self.decoder(self.lookup(numbers))
 
+    @torch.no_grad()
+    def images(self, prior: CodePrior, n: int, seed: int = 0, progress: bool = False) -> Tensor:
+        """``n`` new pictures whose codes ``prior`` writes: (n, in_channels, H, W) in [-1, 1]."""
+        from tqdm.auto import tqdm
+
+        generator, parts, batch = torch.Generator().manual_seed(seed), [], 250
+        for first in tqdm(range(0, n, batch), desc=f"batches of {batch}", disable=not progress):
+            numbers = prior.sample(min(batch, n - first), generator)
+            side = math.isqrt(numbers.shape[1])
+            parts.append(self.decode(numbers.view(-1, side, side).to(self.codebook.device)).clamp(-1, 1))
+        return torch.cat(parts)
+
+    @classmethod
+    def from_pretrained(cls, folder=None) -> VQVAE:
+        """The shipped one (`tinyldm train vqvae` made it), or one from ``folder``."""
+        return load_into(cls, VQVAEConfig, "vqvae", folder)
+
 
 def vq_loss(model: VQVAE, x: Tensor, commitment: float = 0.25) -> tuple[Tensor, dict[str, Tensor]]:
     """Reconstruction, and codes and latents that move towards each other.
@@ -506,6 +525,11 @@ class CodePrior(nn.Module):
         self.blocks = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(config.channels)
         self.to_scores = nn.Linear(config.channels, config.codebook_size)
+
+    @classmethod
+    def from_pretrained(cls, folder=None) -> CodePrior:
+        """The shipped one (`tinyldm train prior` made it), or one from ``folder``."""
+        return load_into(cls, CodePriorConfig, "prior", folder)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Scores (logits) for each code of a picture, seen only those before it.

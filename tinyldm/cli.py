@@ -9,6 +9,7 @@ Design choices
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import sys
@@ -98,7 +99,7 @@ def generate(
     if image is None and (mask is not None or strength is not None):
         raise ValueError("--mask and --strength need --image, the picture to start from")
     target = _target(texts, out)
-    with _plain_warnings():
+    with _without_garbage_collection(), _plain_warnings():
         from tinyldm.pipeline import TextToImage, to_pil
 
         pipeline = TextToImage.from_pretrained()
@@ -179,6 +180,16 @@ def _write(path: Path, save) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _without_garbage_collection():
+    """Thousands of modules are imported and none becomes garbage: not looking for it starts a second sooner."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 @contextlib.contextmanager
@@ -347,7 +358,7 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 10_000,
+    steps: Steps = 5000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -381,6 +392,67 @@ def train_pixel(
         return _sample_figures(model.images(samples, progress=True))
 
     _train_and_save("pixel", DiffusionModel(config), loss, len(images), settings, out, measure)
+
+
+@train_app.command("vqvae")
+def train_vqvae(
+    steps: Steps = 4000, batch_size: Batch = 64, seed: Seed = 0, out: Out = Path("weights"), rows: Rows = 60_000
+) -> None:
+    """The autoencoder with a codebook: colour pictures to 8x8 code numbers and back."""
+    import torch
+
+    from tinyldm.autoencoder import VQVAE, perplexity, vq_loss
+    from tinyldm.data import CaptionedMNIST
+
+    data = CaptionedMNIST("train", limit=rows)
+
+    def loss(model, index, generator):
+        return vq_loss(model, data.images(index).to(_device(model)))[0]
+
+    def measure(model):
+        psnr, numbers = _psnr(lambda images: model.decode(model.encode(images))), []
+        with torch.no_grad():
+            for part in torch.arange(0, len(data), max(1, len(data) // 4000)).split(250):
+                numbers.append(model.encode(data.images(part)))
+        numbers, size = torch.cat(numbers), model.config.codebook_size
+        used = len(numbers.unique()) / size
+        return {"psnr": psnr, "codes_used": round(used, 3), "perplexity": round(perplexity(numbers, size), 1)}
+
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, weight_decay=0.0)
+    _train_and_save("vqvae", VQVAE(), loss, len(data), settings, out, measure)
+
+
+@train_app.command("prior")
+def train_prior(
+    steps: Steps = 6000,
+    batch_size: Batch = 128,
+    seed: Seed = 0,
+    out: Out = Path("weights"),
+    rows: Rows = 60_000,
+    models: Models = None,
+    samples: Samples = 10_000,
+) -> None:
+    """The transformer that writes the codes of new pictures."""
+    import torch
+    from tqdm.auto import tqdm
+
+    from tinyldm.autoencoder import VQVAE, CodePrior
+    from tinyldm.data import CaptionedMNIST
+    from tinyldm.training import best_device
+
+    data, vqvae = CaptionedMNIST("train", limit=rows, copies=2), VQVAE.from_pretrained(models).to(best_device())
+    with torch.no_grad():
+        parts = tqdm(torch.arange(len(data)).split(250), desc="codes", unit="batch", mininterval=1.0)
+        numbers = torch.cat([vqvae.encode(data.images(part).to(best_device())).flatten(1) for part in parts])
+
+    def loss(model, index, generator):
+        return model.loss(numbers[index.to(numbers.device)].to(_device(model)))
+
+    def measure(model):
+        return _sample_figures(vqvae.cpu().images(model, samples, progress=True))
+
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
+    _train_and_save("prior", CodePrior(), loss, len(numbers), settings, out, measure)
 
 
 def _even_steps(n: int, total: int, generator):
@@ -445,6 +517,8 @@ def _settings(steps: int, batch_size: int, seed: int, **rest):
 
 def _train_and_save(name, model, loss, rows, settings, out, measure, part=None) -> None:
     """Train with a progress bar, measure, and write ``out/name.safetensors``; many processes, one writer."""
+    import torch
+
     from tinyldm.training import progress, train
 
     checkpoint = out / f"{name}.checkpoint"
@@ -453,6 +527,7 @@ def _train_and_save(name, model, loss, rows, settings, out, measure, part=None) 
         last = step
     if not last.is_main:
         return
+    torch.set_num_threads(os.cpu_count())  # the other processes are done: their cores help to measure
     trained = last.ema.eval().cpu()
     figures = measure(trained)
     trained = getattr(trained, part) if part else trained
@@ -472,22 +547,28 @@ def _save(name, model, out, seed, seconds, figures) -> None:
 
 
 def _scale_and_measure(vae, data) -> dict:
-    """Set the scaling factor from training latents; peak signal-to-noise ratio on 2,000 held-out rows, in dB."""
+    """Set the scaling factor from training latents, then measure."""
     import dataclasses
 
     import torch
 
-    from tinyldm.data import CaptionedMNIST
-
     sample = torch.arange(0, len(data), max(1, len(data) // 4000))
-    test = CaptionedMNIST("test", limit=2000)
-    images = test.images(torch.arange(len(test)))
     with torch.no_grad():
         latents = vae.encode(data.images(sample), torch.Generator().manual_seed(0))
-        again = torch.cat([vae.decode(vae.encode(part, sample=False)).clamp(-1, 1) for part in images.split(250)])
     vae.config = dataclasses.replace(vae.config, scaling_factor=vae.measure_scaling_factor(latents))
-    psnr = 10 * torch.log10(4 / (again - images).square().mean((1, 2, 3)))
-    return {"psnr": round(psnr.mean().item(), 2)}
+    return {"psnr": _psnr(lambda images: vae.decode(vae.encode(images, sample=False)))}
+
+
+def _psnr(there_and_back) -> float:
+    """Peak signal-to-noise ratio of an autoencoder on 2,000 held-out captioned digits, in dB."""
+    import torch
+
+    from tinyldm.data import CaptionedMNIST
+
+    images = CaptionedMNIST("test", limit=2000).images(torch.arange(2000))
+    with torch.no_grad():
+        again = torch.cat([there_and_back(part).clamp(-1, 1) for part in images.split(250)])
+    return round((10 * torch.log10(4 / (again - images).square().mean((1, 2, 3)))).mean().item(), 2)
 
 
 def _retrieval(clip) -> float:
