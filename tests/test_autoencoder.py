@@ -404,3 +404,11 @@ def test_a_prior_learns_to_write_what_it_has_read():
     assert torch.equal(written, prior.sample(40, seeded()))
     kinds = {tuple(row) for row in written.tolist()}
     assert kinds == {(3, 1, 4, 0), (0, 2, 2, 1)}
+
+
+def test_new_pictures_are_what_the_decoder_makes_of_the_priors_codes():
+    model, prior = perturb(VQVAE(replace(TINY_VQ, codebook_size=5))), perturb(CodePrior(TINY_PRIOR))
+    drawn = model.images(prior, 3, seed=2)
+    numbers = prior.sample(3, seeded(2))
+    assert torch.equal(drawn, model.decode(numbers.view(3, 2, 2)).clamp(-1, 1).detach())
+    assert not torch.equal(drawn, model.images(prior, 3, seed=3))

@@ -23,6 +23,7 @@ from tinyldm.evaluation import (
     jitter,
     judge_accuracy,
     prompt_fidelity,
+    psnr,
     read,
 )
 
@@ -243,6 +244,12 @@ def test_real_digits_lie_below_their_floor_and_noise_far_above(judge, digits):
     noise, same_floor = frechet_beside_floor(torch.rand(N, 1, 32, 32, generator=seeded()) * 2 - 1, judge=judge)
     assert noise > 10 * floor and same_floor == floor
     assert frechet_beside_floor(digits, seed=1, judge=judge)[1] != floor
+
+
+def test_psnr_is_the_mean_of_the_pictures_own():
+    images = torch.zeros(2, 3, 4, 4)
+    again = torch.stack([torch.full((3, 4, 4), 0.2), torch.full((3, 4, 4), -0.02)])  # 1/10 and 1/100 of the range
+    assert psnr(images, again) == pytest.approx((20 + 40) / 2, abs=1e-3)
 
 
 def test_digit_shares_are_those_of_the_labels(judge, digits):

@@ -71,6 +71,13 @@ def test_a_title_stands_above_its_picture_and_is_drawn():
     assert axis.title.get_window_extent().y0 >= axis.get_window_extent().y1
 
 
+def test_pictures_without_a_title_are_shown_too():
+    figure = image_grid(plain("red", "red", "red"), ["first"], columns=3)
+    assert titles(figure) == ["first", "", ""]
+    for panel in panels(figure):
+        assert np.abs(panel - COLOURS["red"]).max() < 0.01
+
+
 def test_long_titles_are_wrapped_and_lose_no_word():
     title = "a thick red seven leaning left on a sheet of dark blue paper, please"
     figure = image_grid(plain("red", "blue"), [title, "short"])

@@ -274,6 +274,11 @@ class VAE(nn.Module):
             raise ValueError(f"latents have shape {tuple(latents.shape)}, this model takes {expected}")
         return self.decoder(self.post_quant_conv(latents / self.config.scaling_factor))
 
+    @classmethod
+    def from_pretrained(cls, folder=None) -> VAE:
+        """The shipped one (`tinyldm train vae` made it), or one from ``folder``."""
+        return load_into(cls, VAEConfig, "vae", folder)
+
     @staticmethod
     def measure_scaling_factor(latents: Tensor) -> float:
         """The factor that gives latents a standard deviation of 1 (Rombach et al. 2022, appendix G).

@@ -473,11 +473,10 @@ def _sample_figures(images) -> dict:
 
 
 def _load_autoencoder_and_text(models: Path | None):
-    from tinyldm.autoencoder import VAE, VAEConfig
+    from tinyldm.autoencoder import VAE
     from tinyldm.text import TextEncoder
-    from tinyldm.weights import load_into
 
-    return load_into(VAE, VAEConfig, "vae", models), TextEncoder.from_pretrained(models)
+    return VAE.from_pretrained(models), TextEncoder.from_pretrained(models)
 
 
 def _latents_and_tokens(vae, rows: int, seed: int):
@@ -560,15 +559,16 @@ def _scale_and_measure(vae, data) -> dict:
 
 
 def _psnr(there_and_back) -> float:
-    """Peak signal-to-noise ratio of an autoencoder on 2,000 held-out captioned digits, in dB."""
+    """Of an autoencoder, on 2,000 held-out captioned digits, in dB."""
     import torch
 
     from tinyldm.data import CaptionedMNIST
+    from tinyldm.evaluation import psnr
 
     images = CaptionedMNIST("test", limit=2000).images(torch.arange(2000))
     with torch.no_grad():
         again = torch.cat([there_and_back(part).clamp(-1, 1) for part in images.split(250)])
-    return round((10 * torch.log10(4 / (again - images).square().mean((1, 2, 3)))).mean().item(), 2)
+    return round(psnr(images, again), 2)
 
 
 def _retrieval(clip) -> float:

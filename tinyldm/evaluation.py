@@ -163,6 +163,17 @@ def frechet_beside_floor(images: Tensor, seed: int = 0, judge: Judge | None = No
     return frechet_distance(real, images, judge), frechet_distance(real, train, judge)
 
 
+def psnr(images: Tensor, again: Tensor) -> float:
+    """Peak signal-to-noise ratio: how near copies are to pictures, in decibels (10 more: a tenth of the squared error).
+
+    10 log10(4 / mse), the mean over all pictures; 4 is the square of the range from -1 to 1.
+
+    Args:
+        images, again: (B, C, H, W) in [-1, 1].
+    """
+    return (10 * torch.log10(4 / (again - images).square().mean((1, 2, 3)))).mean().item()
+
+
 @torch.no_grad()
 def digit_shares(images: Tensor, judge: Judge | None = None) -> Tensor:
     """How often each digit is among pictures, as the judge reads them: (N, 1 or 3, 32, 32) -> (10,), sum 1.

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tinyldm.autoencoder import VAE, VAEConfig
+from tinyldm.autoencoder import VAE
 from tinyldm.samplers import SAMPLERS, Denoiser, SampleStep, denoiser, sample, timesteps
 from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule
 from tinyldm.text import PromptWarning, TextEncoder, tokenize
@@ -170,7 +170,7 @@ class TextToImage:
         Raises:
             WeightsError: a file is missing, damaged, or does not match its settings.
         """
-        vae = load_into(VAE, VAEConfig, "vae", folder)
+        vae = VAE.from_pretrained(folder)
         unet = DiffusionModel.from_pretrained("unet", folder)
         text_encoder = TextEncoder.from_pretrained(folder)
         return cls(vae, text_encoder, unet, unet.settings).to(device or best_device())

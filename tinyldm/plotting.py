@@ -20,7 +20,7 @@ def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int
 
     Args:
         images: (B, 1 or 3, H, W) in [-1, 1].
-        titles: a text per image; long ones are wrapped.
+        titles: a text per image, or for the first few; long ones are wrapped.
         columns: by default near to a square, at most 8.
         size: of one image, in inches.
     """
@@ -28,7 +28,8 @@ def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int
 
     columns = columns or min(8, max(1, round(len(images) ** 0.5 + 0.49)), len(images))
     rows = -(-len(images) // columns)
-    wrapped = [textwrap.fill(title, int(13 * size)) for title in titles or [""] * len(images)]
+    wrapped = [textwrap.fill(title, int(13 * size)) for title in titles or []]
+    wrapped += [""] * (len(images) - len(wrapped))
     lines = max(text.count("\n") + bool(text) for text in wrapped)
     figure = Figure(figsize=(columns * size, rows * (size + 0.14 * lines)), dpi=100, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
