@@ -265,6 +265,13 @@ def test_bfloat16_stays_near_float32(vae):
     assert (half.float() - expected).abs().max() < 0.05 * expected.abs().max()
 
 
+def test_new_pictures_are_decoded_from_standard_normal_latents(vae):
+    latents = torch.randn(3, vae.config.latent_channels, 8, 8, generator=torch.Generator().manual_seed(5))
+    images = vae.images(3, seed=5)
+    torch.testing.assert_close(images, vae.decode(latents).clamp(-1, 1))
+    assert not images.equal(vae.images(3, seed=6)) and not images.requires_grad
+
+
 def test_settings_survive_json():
     assert VAEConfig(**json.loads(json.dumps(asdict(SD1)))) == SD1
 

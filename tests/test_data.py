@@ -21,6 +21,7 @@ from tinyldm.data import (
     BACKGROUND_WORDS,
     BACKGROUNDS,
     DIGIT_WORDS,
+    HELD_OUT,
     INK_WORDS,
     INKS,
     LEANING,
@@ -317,6 +318,17 @@ def test_ink_never_has_the_colour_of_its_background(many_rows):
     ink = torch.tensor(list(INKS.values()))[many_rows.ink]
     background = torch.tensor(list(BACKGROUNDS.values()))[many_rows.background]
     assert (ink - background).abs().amax(1).min() > 0.2
+
+
+def test_training_never_pairs_a_digit_with_its_held_out_ink_and_the_test_split_does(many_rows):
+    def pairs(rows):
+        inks = [list(INKS)[i] for i in rows.ink]
+        return Counter(zip(rows.labels.tolist(), inks, strict=True))
+
+    train, test = pairs(CaptionedMNIST("train", seed=0, limit=2000, copies=2)), pairs(many_rows)
+    assert sorted(HELD_OUT) == list(range(10))
+    assert all(train[pair] == 0 < test[pair] for pair in HELD_OUT.items())
+    assert len(train) == 70  # all other pairs of ten digits and eight inks
 
 
 def test_what_is_named_is_true_and_a_background_other_than_black_is_always_named(many_rows):

@@ -1,5 +1,6 @@
 """Pictures of pictures show the pixels that they were given, under their titles; tables say what was measured."""
 
+import base64
 import io
 import subprocess
 import sys
@@ -8,10 +9,21 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tinyldm.data import CaptionedMNIST
 from tinyldm.gan import GANStep
-from tinyldm.plotting import PARTS, course_map, image_grid, live, losses_figure, rows_table, show_rows, sliders
+from tinyldm.plotting import (
+    PARTS,
+    Sketchpad,
+    course_map,
+    image_grid,
+    live,
+    losses_figure,
+    rows_table,
+    show_rows,
+    sliders,
+)
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "black": (0, 0, 0)}
 
@@ -189,6 +201,27 @@ def test_sliders_call_the_function_with_the_chosen_values(monkeypatch):
     assert given["t"] == (0, 9) and given["kind"] == ["linear", "cosine"]
     given["draw"](t=3, kind="cosine")
     assert drawn == [(3, "cosine")]
+
+
+# ---------------------------------------------------------------- the sketchpad
+
+
+def test_a_drawing_comes_back_as_a_picture():
+    pytest.importorskip("ipywidgets")
+    pad, drawn, png = Sketchpad(), Image.new("RGB", (256, 256), (0, 0, 200)), io.BytesIO()
+    drawn.save(png, "PNG")
+    pad._text.value = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()  # what the browser writes
+    assert pad.picture().tobytes() == drawn.tobytes()
+
+
+def test_until_something_is_drawn_an_example_stands_in(monkeypatch, capsys):
+    example = Sketchpad().picture()
+    assert example.size == (256, 256) and example.getextrema()[0] == (0, 255)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    pad = Sketchpad()
+    pad.show()
+    assert capsys.readouterr().out.startswith("The sketchpad needs ipywidgets")
+    assert pad.picture().tobytes() == example.tobytes()
 
 
 # ---------------------------------------------------------------- the loss while it falls

@@ -274,6 +274,16 @@ class VAE(nn.Module):
             raise ValueError(f"latents have shape {tuple(latents.shape)}, this model takes {expected}")
         return self.decoder(self.post_quant_conv(latents / self.config.scaling_factor))
 
+    @torch.no_grad()
+    def images(self, n: int, seed: int = 0, size: int = 8) -> Tensor:
+        """``n`` pictures from latents out of N(0, I): what a VAE alone can invent, (n, in_channels, H, W) in [-1, 1].
+
+        ``size`` is the height and width of the latents.
+        """
+        generator, device = torch.Generator().manual_seed(seed), next(self.parameters()).device
+        latents = torch.randn(n, self.config.latent_channels, size, size, generator=generator)
+        return torch.cat([self.decode(part.to(device)).clamp(-1, 1) for part in latents.split(250)])
+
     @classmethod
     def from_pretrained(cls, folder=None) -> VAE:
         """The shipped one (`tinyldm train vae` made it), or one from ``folder``."""

@@ -42,6 +42,8 @@ INKS = {
     "orange": (1.0, 0.5, 0.05),
     "cyan": (0.1, 0.85, 0.9),
 }
+# One ink for each digit that no training row has: can the model draw what it only knows in parts? (lesson 07)
+HELD_OUT = {digit: list(INKS)[(digit + 3) % len(INKS)] for digit in range(10)}
 BACKGROUNDS = {
     "black": (0.0, 0.0, 0.0),
     "white": (1.0, 1.0, 1.0),
@@ -449,7 +451,7 @@ class CaptionedMNIST:
     """MNIST digits in colour, each with a sentence: RGB 32x32, eight inks, four backgrounds, measured stroke and slant.
 
     Half of the rows are on black; the ink never has the background's colour. A background other than black is always
-    named, so that a prompt that names none means black.
+    named, so that a prompt that names none means black. No row of "train" pairs a digit with its ink of `HELD_OUT`.
 
     Args:
         split: "train" or "test".
@@ -473,7 +475,7 @@ class CaptionedMNIST:
         self._measure()
         for name, per_digit in list(vars(self).items()):
             setattr(self, name, torch.cat([per_digit] * copies))
-        self._colour(torch.Generator().manual_seed(seed))
+        self._colour(torch.Generator().manual_seed(seed), held_out=split == "train")
         rng = random.Random(seed)
         self.named = [self.choose_named(i, rng) for i in range(len(self))]
         self.captions = [write_caption(named, rng) for named in self.named]
@@ -489,9 +491,12 @@ class CaptionedMNIST:
         self.clear_stroke = _far_from_border(self.thickness, STROKE_BORDERS, STROKE_MARGIN)
         self.clear_slant = _far_from_border(self.angle, SLANT_BORDERS, SLANT_MARGIN)
 
-    def _colour(self, generator: torch.Generator) -> None:
+    def _colour(self, generator: torch.Generator, held_out: bool) -> None:
         n, inks, backgrounds = len(self), list(INKS), list(BACKGROUNDS)
         self.ink = torch.randint(len(inks), (n,), generator=generator)
+        if held_out:
+            avoid = torch.tensor([inks.index(ink) for ink in HELD_OUT.values()])[self.labels]
+            self.ink = torch.where(self.ink == avoid, (self.ink + 1) % len(inks), self.ink)
         other = torch.randint(1, len(backgrounds), (n,), generator=generator)
         self.background = torch.where(torch.rand(n, generator=generator) < 0.5, 0, other)
         clash = (self.ink == inks.index("white")) & (self.background == backgrounds.index("white"))

@@ -1,10 +1,13 @@
 """Pictures for people: grids, tables of rows, the map of the course, the loss of a training while it runs.
 
-Functions return a matplotlib figure and show nothing themselves, but for the two made for notebooks: `sliders`, `live`.
+Functions return a matplotlib figure and show nothing themselves. For notebooks only: `sliders`, `live`, `Sketchpad`.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import io
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -129,6 +132,62 @@ def sliders(draw, **choices) -> None:
         return
     menus = {name: list(choice) if isinstance(choice[0], str) else choice for name, choice in choices.items()}
     interact(lambda **chosen: display(draw(**chosen)), **menus)
+
+
+class Sketchpad:
+    """A black square to draw in with the mouse, in a notebook; until something is drawn, an example stands in.
+
+    The browser writes the drawing as a PNG into a hidden text widget, which JupyterLab and Colab bring back to Python.
+    """
+
+    def __init__(self) -> None:
+        self._text = None
+        with contextlib.suppress(ImportError):
+            from ipywidgets import Layout, Textarea
+
+            self._text = Textarea(layout=Layout(display="none"))
+            self._text.add_class("tinyldm-sketch")
+
+    def show(self) -> None:
+        """Put the square onto the page."""
+        if self._text is None:
+            print("The sketchpad needs ipywidgets (pip install ipywidgets). An example stands in for a drawing.")
+            return
+        from IPython.display import HTML, display
+
+        display(self._text, HTML(_CANVAS))
+
+    def picture(self):
+        """The drawing as a PIL image, white on black."""
+        from PIL import Image, ImageDraw
+
+        if self._text is not None and self._text.value:
+            return Image.open(io.BytesIO(base64.b64decode(self._text.value.split(",")[1]))).convert("RGB")
+        example = Image.new("RGB", (256, 256))
+        ImageDraw.Draw(example).line([(70, 50), (60, 140), (190, 135)], "white", 22, joint="curve")
+        ImageDraw.Draw(example).line([(180, 70), (165, 220)], "white", 22)
+        return example
+
+
+_CANVAS = """<canvas width=256 height=256 style="background:black; touch-action:none; cursor:crosshair"></canvas>
+<button>clear</button>
+<script>(() => {
+  const last = selector => [...document.querySelectorAll(selector)].pop();
+  const script = document.currentScript, box = script ? script.parentElement : document;
+  const canvas = box.querySelector("canvas"), pen = canvas.getContext("2d");
+  const clear = () => { pen.fillStyle = "black"; pen.fillRect(0, 0, 256, 256); };
+  const send = value => {
+    const text = last(".tinyldm-sketch textarea");
+    text.value = value;
+    for (const name of ["input", "change"]) text.dispatchEvent(new Event(name, {bubbles: true}));
+  };
+  clear();
+  Object.assign(pen, {strokeStyle: "white", lineWidth: 22, lineCap: "round", lineJoin: "round"});
+  canvas.onpointerdown = e => { pen.beginPath(); pen.moveTo(e.offsetX, e.offsetY); };
+  canvas.onpointermove = e => { if (e.buttons) { pen.lineTo(e.offsetX, e.offsetY); pen.stroke(); } };
+  canvas.onpointerup = () => send(canvas.toDataURL());
+  box.querySelector("button").onclick = () => { clear(); send(""); };
+})()</script>"""
 
 
 def live(steps: Iterable, total: int, pictures: Callable[..., Tensor] | None = None, every: float = 5.0) -> Iterator:
