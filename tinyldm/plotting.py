@@ -183,7 +183,11 @@ _CANVAS = """<canvas width=256 height=256 style="background:black; touch-action:
   };
   clear();
   Object.assign(pen, {strokeStyle: "white", lineWidth: 22, lineCap: "round", lineJoin: "round"});
-  canvas.onpointerdown = e => { pen.beginPath(); pen.moveTo(e.offsetX, e.offsetY); };
+  canvas.onpointerdown = e => {
+    canvas.setPointerCapture(e.pointerId);
+    pen.beginPath();
+    pen.moveTo(e.offsetX, e.offsetY);
+  };
   canvas.onpointermove = e => { if (e.buttons) { pen.lineTo(e.offsetX, e.offsetY); pen.stroke(); } };
   canvas.onpointerup = () => send(canvas.toDataURL());
   box.querySelector("button").onclick = () => { clear(); send(""); };
