@@ -16,7 +16,7 @@ from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage, _imag
 from tinyldm.samplers import SAMPLERS, denoiser, sample, timesteps
 from tinyldm.schedule import NoiseSchedule
 from tinyldm.text import PromptWarning, TextConfig, TextEncoder, tokenize
-from tinyldm.unet import UNetConfig
+from tinyldm.unet import TransformerBlock, UNetConfig
 from tinyldm.weights import WeightsError, save_weights
 
 TEXT = TextConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
@@ -152,6 +152,18 @@ def test_the_negative_prompt_stands_in_the_place_of_the_empty_one(pipeline):
     images = pipeline.images(["a seven", "a two"], negative_prompt="thick blue", seed=1)
     assert (images - by_hand(pipeline, predict, batch=2, seed=1)).abs().max() < 1e-4
     assert (images - pipeline.images(["a seven", "a two"], seed=1)).abs().max() > 0.01
+
+
+def test_attention_by_word_is_the_share_of_each_word_and_leaves_no_trace(pipeline):
+    image, words, weights = pipeline.attention_by_word("a thick red seven", seed=3)
+    assert words == ["a", "thick", "red", "seven"] and weights.shape == (4, 4, 4)
+    assert (image - pipeline.images(["a thick red seven"], seed=3)[0]).abs().max() == 0
+    assert weights.min() > 0 and weights.sum(0).max() < 1 and weights.std() > 1e-4
+    layers = [block.attn2 for block in pipeline.unet.modules() if isinstance(block, TransformerBlock)]
+    assert layers and not any(layer._forward_pre_hooks for layer in layers)
+    for layer in layers:
+        layer.to_q.weight.zero_()  # who asks nothing looks at all 77 tokens alike
+    torch.testing.assert_close(pipeline.attention_by_word("a thick red seven")[2], torch.full((4, 4, 4), 1 / 77))
 
 
 def test_an_empty_prompt_is_an_unconditional_picture_however_strong_the_guidance(pipeline):

@@ -20,9 +20,9 @@ from torch import Tensor
 from tinyldm.autoencoder import VAE
 from tinyldm.samplers import SAMPLERS, Denoiser, SampleStep, denoiser, sample, timesteps
 from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule
-from tinyldm.text import PromptWarning, TextEncoder, tokenize
+from tinyldm.text import PromptWarning, TextEncoder, clip_tokenizer, tokenize
 from tinyldm.training import best_device
-from tinyldm.unet import UNet, UNetConfig
+from tinyldm.unet import TransformerBlock, UNet, UNetConfig
 from tinyldm.weights import load_into
 
 BATCH = 64  # prompts that are drawn side by side
@@ -319,6 +319,34 @@ class TextToImage:
             x=x,
             start=start,
         )
+
+    @torch.no_grad()
+    def attention_by_word(self, prompt: str, **options) -> tuple[Tensor, list[str], Tensor]:
+        """Draw a picture and note which places look at which word: the mean over steps, heads and coarsest layers.
+
+        Args:
+            prompt: one text.
+            **options: as for `images`.
+
+        Returns:
+            The picture (3, 32, 32) in [-1, 1], the prompt's words (rare ones in pieces), and for each its weights,
+            (words, 4, 4) in [0, 1]. What a place's weights lack to 1, it gave to the tokens start and end.
+        """
+        maps = []
+        layers = [block.attn2 for block in self.unet.modules() if isinstance(block, TransformerBlock)]
+        hooks = [
+            layer.register_forward_pre_hook(lambda layer, inputs: maps.append(layer.attention_map(*inputs)[-1].mean(0)))
+            for layer in layers  # [-1]: with guidance, the prompt's half comes last; mean over heads: (16, 77)
+        ]
+        try:
+            image = self.images([prompt], **options)[0]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        places = min(len(weights) for weights in maps)
+        weights = torch.stack([weights for weights in maps if len(weights) == places]).mean(0)
+        words = [piece.removesuffix("</w>") for piece in clip_tokenizer().tokenize(prompt)][: weights.shape[1] - 2]
+        return image, words, weights[:, 1 : 1 + len(words)].T.unflatten(1, (round(places**0.5), -1))
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
