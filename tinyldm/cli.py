@@ -358,7 +358,7 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 5000,
+    steps: Steps = 6000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -374,9 +374,10 @@ def train_pixel(
     from tinyldm.unet import UNetConfig
 
     images = load_mnist("train").padded()[:rows]
-    shape = {"in_channels": 1, "out_channels": 1, "block_out_channels": (16, 64, 96), "norm_num_groups": 8}
-    unet = UNetConfig(**shape, attention=(False, False, False), context_dim=None)
-    config = DiffusionConfig(unet, 32, "cosine", False, "epsilon", num_inference_steps=25)
+    shape = {"in_channels": 1, "out_channels": 1, "block_out_channels": (16, 48, 96, 128), "norm_num_groups": 8}
+    unet = UNetConfig(**shape, attention=(False,) * 4, context_dim=None)
+    sampling = {"sampler": "ddpm", "num_inference_steps": 50}
+    config = DiffusionConfig(unet, 32, "cosine", False, "epsilon", **sampling)
     schedule = config.schedule()
 
     def loss(model, index, generator):
@@ -386,7 +387,7 @@ def train_pixel(
         prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device))
         return F.mse_loss(prediction, noise.to(device))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3)
 
     def measure(model):
         return _sample_figures(model.images(samples, progress=True))
