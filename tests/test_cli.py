@@ -18,6 +18,7 @@ from tinyldm import cli
 from tinyldm.evaluation import digit_shares
 from tinyldm.gan import Generator
 from tinyldm.pipeline import DiffusionModel, TextToImage, to_pil
+from tinyldm.stable_diffusion import load_stable_diffusion
 
 PROMPT = "a thick red seven leaning left"
 
@@ -119,6 +120,9 @@ BAD = {
     "a strength without a picture": (["generate", "7", "--strength", "0.5"], "--mask and --strength need --image"),
     "a picture that is none": (["generate", "7", "--image", "nothing.png"], "nothing.png is not a picture"),
     "a strength of 2": (["generate", "7", "--image", "dot.png", "--strength", "2"], "strength must be between 0 and 1"),
+    "an unknown layout": (["export", "x", "--to", "onnx"], "--to must be diffusers or compvis, not 'onnx'"),
+    "a layout without its ending": (["export", "x", "--to", "compvis"], "must end in .safetensors"),
+    "a folder that is not empty": (["export", ".", "--to", "diffusers"], "exists already"),
     "train 0": (["train", "vae", "--steps", "0"], "--steps"),
 }
 
@@ -133,6 +137,15 @@ def test_bad_input_gets_one_line_and_code_2_and_leaves_nothing(tinyldm_command, 
     assert err.startswith("tinyldm: ") and len(err.strip().splitlines()) == 1
     assert message in err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["binary", "dot.png", "prompts.txt"]
+
+
+@pytest.mark.parametrize(("layout", "target"), [("diffusers", "folder"), ("compvis", "model.safetensors")])
+def test_an_exported_model_draws_the_same_picture(tinyldm_command, tmp_path, layout, target):
+    code, out, _ = tinyldm_command("export", target, "--to", layout)
+    assert (code, out) == (0, f"{target}\n") and [path.name for path in tmp_path.iterdir()] == [target]
+    again, shipped = load_stable_diffusion(tmp_path / target, "cpu"), TextToImage.from_pretrained(device="cpu")
+    assert again.config == shipped.config
+    assert (again.images([PROMPT], seed=0) - shipped.images([PROMPT], seed=0)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
@@ -214,7 +227,7 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
     assert TextToImage.from_pretrained("w")("7", seed=0).size == (32, 32)
 
 
-@pytest.mark.parametrize("name", ["gan"])
+@pytest.mark.parametrize("name", ["gan", "pixel"])
 def test_shipped_models_without_text_draw_every_digit(name):
     model = Generator.from_pretrained() if name == "gan" else DiffusionModel.from_pretrained(name)
     images = model.images(100, seed=1)

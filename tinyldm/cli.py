@@ -1,4 +1,4 @@
-"""The command line: ``tinyldm generate``, ``train`` and ``evaluate``.
+"""The command line: ``tinyldm generate``, ``evaluate``, ``export`` and ``train``.
 
 Design choices
 - A ``train`` command's defaults are the recipe of the shipped file of that name.
@@ -137,6 +137,23 @@ def evaluate(
     pipeline = TextToImage.from_pretrained(models)
     options = {"num_inference_steps": steps, "guidance_scale": guidance, "sampler": sampler, "progress": True}
     print(evaluate(lambda captions: pipeline.images(captions, seed=seed, **options), n=n, seed=seed))
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="A new folder for diffusers, a .safetensors file for compvis.")],
+    to: Annotated[str, typer.Option(help="diffusers: a folder that its pipelines open; compvis: a single file.")],
+    models: Models = None,
+) -> None:
+    """Write the model in one of Stable Diffusion's two layouts, for other programs."""
+    from tinyldm.pipeline import TextToImage
+    from tinyldm.stable_diffusion import save_compvis, save_diffusers
+
+    layouts = {"diffusers": save_diffusers, "compvis": save_compvis}
+    if to not in layouts:
+        raise ValueError(f"--to must be diffusers or compvis, not {to!r}")
+    layouts[to](TextToImage.from_pretrained(models, device="cpu"), path)
+    print(path)
 
 
 def _all_prompts(given: list[str], file: Path | None, count: int) -> list[str]:

@@ -35,7 +35,8 @@ class DiffusionConfig:
 
     The defaults are the latent model's. Its schedule is Stable Diffusion's, changed to end in pure noise (Lin et al.
     2023); that needs v-prediction. ``sample_size`` is the height and width of what the UNet denoises; guidance acts at
-    steps below ``guidance_below``, see `guide`.
+    steps below ``guidance_below``, see `guide`. The last two are details of Stable Diffusion 1.x's sampling, in
+    diffusers' words: see ``offset`` in `samplers.timesteps` and ``final_alpha`` in `samplers.ddim`.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -48,6 +49,8 @@ class DiffusionConfig:
     num_inference_steps: int = 12
     guidance_scale: float = 2.5
     guidance_below: int = 650
+    steps_offset: int = 0
+    set_alpha_to_one: bool = True
 
     def __post_init__(self) -> None:
         if isinstance(self.unet, dict):  # as it comes out of a file
@@ -186,6 +189,16 @@ class TextToImage:
         """Where the UNet is, and so where everything happens."""
         return next(self.unet.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the networks; what happens between them is float32."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def batch(self) -> int:
+        """How many pictures are drawn side by side: 64 of ours, one of Stable Diffusion's."""
+        return max(1, BATCH * 8**2 // self.config.sample_size**2)
+
     def __call__(self, prompts: str | Sequence[str], *, seed: int | None = None, **options):
         """Draw a picture for each prompt.
 
@@ -247,9 +260,9 @@ class TextToImage:
             if mask is not None:  # a latent is drawn anew if any of its pixels is
                 options["mask"] = F.max_pool2d(mask, self.vae.config.downsampling).to(self.device)
         parts = []
-        firsts = range(0, len(prompts), BATCH)
-        for first in tqdm(firsts, desc=f"batches of {BATCH}", disable=not progress or len(firsts) == 1):
-            for step in self.stream(prompts[first : first + BATCH], generator=generator, **options):
+        firsts = range(0, len(prompts), self.batch)
+        for first in tqdm(firsts, desc=f"batches of {self.batch}", disable=not progress or len(firsts) == 1):
+            for step in self.stream(prompts[first : first + self.batch], generator=generator, **options):
                 latents = step.x
             parts.append(self.decode(latents))
         drawn = torch.cat(parts)
@@ -292,7 +305,7 @@ class TextToImage:
             raise ValueError(f"guidance must be between 0 and {MAX_GUIDANCE:g}, not {scale}")
         negative = self.embed([negative_prompt]).expand(len(prompts), -1, -1)
         below = len(self.schedule) if negative_prompt else self.config.guidance_below  # what to avoid, from the start
-        predict = guide(self.unet, self.embed(prompts), negative, scale, below)
+        predict = guide(self._predict, self.embed(prompts), negative, scale, below)
         generator = generator or _generator(None, self.device)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         shape = (len(prompts), self.vae.config.latent_channels, self.config.sample_size, self.config.sample_size)
@@ -302,23 +315,30 @@ class TextToImage:
             if not 0 <= strength <= 1:
                 raise ValueError(f"strength must be between 0 and 1, not {strength}")
             known = known.expand(shape)
-            visited = timesteps(self.schedule, steps, self.config.spacing)
+            visited = timesteps(self.schedule, steps, self.config.spacing, self.config.steps_offset)
             start = steps - round(strength * steps)
             if start == steps:
                 return iter([SampleStep(0, 0, known, known)])  # no noise, nothing to take away
             x = self.schedule.add_noise(known, x, visited[start])  # where the sampler begins, no other step
             if mask is not None:
                 denoise = keep_known(denoise, known, mask)
+        sampler = self.config.sampler if sampler is None else sampler
+        short = sampler == "ddim" and not self.config.set_alpha_to_one  # its last step ends on t = 0, with some noise
         return sample(
             denoise,
             self.schedule,
             steps=steps,
-            sampler=self.config.sampler if sampler is None else sampler,
+            sampler=sampler,
             spacing=self.config.spacing,
+            offset=self.config.steps_offset,
             generator=generator,
             x=x,
             start=start,
+            **({"final_alpha": self.schedule.alphas_cumprod[0].item()} if short else {}),
         )
+
+    def _predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        return self.unet(x.to(self.dtype), t, context).float()
 
     @torch.no_grad()
     def attention_by_word(self, prompt: str, **options) -> tuple[Tensor, list[str], Tensor]:
@@ -359,12 +379,13 @@ class TextToImage:
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, 32, 32) in [-1, 1] to latents (B, 4, 8, 8), without chance."""
-        return self.vae.encode(images.to(self.device), sample=False)
+        return self.vae.encode(images.to(self.device, self.dtype), sample=False).float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 4, 8, 8) to pictures (B, 3, 32, 32) in [-1, 1]."""
-        return self.vae.decode(latents).clamp(-1, 1)
+        parts = latents.to(self.dtype).split(self.batch)  # large pictures one by one, to need less memory
+        return torch.cat([self.vae.decode(part).float().clamp(-1, 1) for part in parts])
 
 
 def _texts(prompts: str | Iterable[str]) -> list[str]:
