@@ -7,11 +7,11 @@ PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three,
 	"a bold yellow 5 on dark blue, leaning right"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lessons clean
+.PHONY: help demo test test-full lint lessons clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## */  make \1 - /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## */  make \1 - /p' Makefile
 
 demo: .venv/.installed  ## four prompts become one picture
 	$(BIN)/tinyldm generate $(PROMPTS) --out $(DEMO)
@@ -19,6 +19,9 @@ demo: .venv/.installed  ## four prompts become one picture
 
 test: lint  ## every check, every test, every lesson in its fast form
 	TINYLDM_PROFILE=fast $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env
+
+test-full: .venv/.installed-dev  ## Stable Diffusion 1.x at its real size against diffusers; 8 GB of memory
+	$(BIN)/python -m pytest -q -m full
 
 lint: .venv/.installed-dev  ## style only
 	$(BIN)/ruff check .

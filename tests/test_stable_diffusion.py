@@ -1,6 +1,7 @@
 """The course's classes are Stable Diffusion 1.x: its counts and names, its files, diffusers' pictures, both ways."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -16,13 +17,16 @@ from tinyldm.stable_diffusion import (
     SD1_UNET,
     SD1_VAE,
     _compvis_names,
+    _scheduler_settings,
+    _unet_settings,
+    _vae_settings,
     compvis_unet_name,
     compvis_vae_name,
     load_stable_diffusion,
     save_compvis,
     save_diffusers,
 )
-from tinyldm.text import TextConfig, TextEncoder
+from tinyldm.text import TextConfig, TextEncoder, clip_tokenizer
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.weights import WeightsError
 
@@ -372,3 +376,64 @@ def test_large_pictures_are_drawn_and_decoded_one_by_one(pipeline):
 def test_every_name_of_every_model_is_another():
     names = [theirs for part in _compvis_names(make()).values() for theirs in part.values()]
     assert len(names) == len(set(names))
+
+
+# ---------------------------------------------------------------- the real thing, with random weights: make test-full
+
+
+@pytest.fixture(scope="module")
+def all_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count())
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def real(all_threads):
+    """Stable Diffusion 1.x by diffusers with random weights, and our classes around the very same tensors."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        unet, vae = DiffusionModel(SD1), VAE(SD1_VAE)
+    text = TextEncoder(SD1_TEXT).eval().requires_grad_(False)
+    torch.nn.init.normal_(text.table, std=0.02)
+    ours = TextToImage(vae, text, unet, SD1)
+    parts = {
+        "unet": UNet2DConditionModel.from_config(_unet_settings(SD1)),
+        "vae": AutoencoderKL.from_config(_vae_settings(ours)),
+    }
+    for name, model in parts.items():
+        perturb(model.eval(), 0.01)
+        getattr(ours, name).load_state_dict(model.state_dict(), strict=True, assign=True)
+    quiet = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    scheduler = DDIMScheduler.from_config(_scheduler_settings(SD1))
+    pipe = StableDiffusionPipeline(
+        text_encoder=text.model, tokenizer=clip_tokenizer(), scheduler=scheduler, **parts, **quiet
+    )
+    return ours, pipe
+
+
+@pytest.mark.full
+@torch.no_grad()
+def test_the_full_unet_and_autoencoder_equal_diffusers(real):
+    ours, pipe = real
+    latents, context = first_noise(SD1), torch.randn(1, 77, 768, generator=torch.Generator().manual_seed(1))
+    expected = pipe.unet(latents, torch.tensor(537), context).sample
+    assert expected.std() > 0.01 and (ours.unet(latents, torch.tensor(537), context) - expected).abs().max() < 1e-5
+    image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    assert (ours.vae.moments(image)[0] - pipe.vae.encode(image).latent_dist.mean).abs().max() < 1e-5
+    expected = pipe.vae.decode(latents[..., :32, :32]).sample
+    scaled = latents[..., :32, :32] * SD1_VAE.scaling_factor
+    assert expected.std() > 0.01 and (ours.vae.decode(scaled) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.full
+def test_the_full_machine_draws_diffusers_picture(real):
+    ours, pipe = real
+    options = {"num_inference_steps": 2, "guidance_scale": 7.5}
+    expected = theirs(pipe, latents=first_noise(SD1), **options)
+    drawn = ours.images([PROMPT], negative_prompt=NEGATIVE, seed=0, sampler="ddim", **options)
+    assert drawn.shape == (1, 3, 512, 512) and drawn.std() > 0.01
+    assert (drawn - expected).abs().max() < 1e-4
