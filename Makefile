@@ -7,7 +7,7 @@ PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three,
 	"a bold yellow 5 on dark blue, leaning right"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint lessons clean
+.PHONY: help demo test test-full lint lessons release grade clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -29,8 +29,14 @@ lint: .venv/.installed-dev  ## style only
 lessons: .venv/.installed-dev  ## run all lessons and write their outputs and minutes back
 	$(BIN)/python notebooks/run.py
 
+release: .venv/.installed-dev  ## make the exercises in notebooks/exercises from the lessons
+	$(BIN)/python instructor/release.py
+
+grade: .venv/.installed-dev  ## SUBMISSIONS=folder-or-zip: grades.csv and feedback; runs students' code, see instructor/
+	$(BIN)/python instructor/grade.py $(SUBMISSIONS)
+
 clean:  ## remove .venv and everything that the commands wrote
-	rm -rf .venv build outputs $(DEMO) *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build outputs graded $(DEMO) *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is newer than pyproject.toml when what that asks for is installed, so that a second run starts at once.
@@ -39,7 +45,7 @@ clean:  ## remove .venv and everything that the commands wrote
 	@touch $@
 
 .venv/.installed-dev: pyproject.toml | .venv/bin/pip
-	$(BIN)/pip install -q -e '.[lab,dev]'
+	$(BIN)/pip install -q -e '.[lab,dev,grade]'
 	@touch .venv/.installed $@
 
 .venv/bin/pip:

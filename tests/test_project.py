@@ -106,7 +106,7 @@ def test_make_test_installs_once_then_lints_then_tests(house):
     for _ in range(2):
         assert call("make", "test", cwd=house).returncode == 0
     assert (house / "log").read_text().splitlines() == [
-        "pip install -q -e .[lab,dev]",
+        "pip install -q -e .[lab,dev,grade]",
         "ruff check .",
         "python -m pytest -q --nbval-lax --nbval-current-env",
         "ruff check .",
@@ -162,9 +162,9 @@ def test_continuous_integration_runs_make_test_in_the_root_and_passes_its_failur
 
 
 def test_every_make_command_in_the_readme_is_a_target():
-    named = set(re.findall(r"\bmake ([a-z]+)$|`make ([a-z]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert targets == {"help", "demo", "test", "lint", "lessons", "clean"}
+    named = set(re.findall(r"\bmake ([a-z-]+)$|`make ([a-z-]+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets == {"help", "demo", "test", "test-full", "lint", "lessons", "release", "grade", "clean"}
     assert {a or b for a, b in named} <= targets
 
 
