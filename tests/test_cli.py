@@ -229,7 +229,7 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
     assert TextToImage.from_pretrained("w")("7", seed=0).size == (32, 32)
 
 
-@pytest.mark.parametrize("name", ["gan"])
+@pytest.mark.parametrize("name", ["gan", "pixel"])
 def test_shipped_models_without_text_draw_every_digit(name):
     model = Generator.from_pretrained() if name == "gan" else DiffusionModel.from_pretrained(name)
     images = model.images(100, seed=1)

@@ -25,7 +25,7 @@ READERS = {
     "judge": Judge.from_pretrained,
     "pixel": lambda folder: DiffusionModel.from_pretrained("pixel", folder),
 }  # of the other files: TextToImage
-NAMES = ("gan", "judge", "text_encoder", "unet", "vae")
+NAMES = ("gan", "judge", "pixel", "text_encoder", "unet", "vae")
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ def test_a_weights_error_is_a_value_error_and_not_safetensors_own():
 
 
 def test_scaled_latents_of_training_pictures_have_standard_deviation_1():
-    vae, data = load_into(VAE, VAEConfig, "vae"), CaptionedMNIST("train", limit=2000, seed=1)
+    vae, data = VAE.from_pretrained(), CaptionedMNIST("train", limit=2000, seed=1)
     latents = vae.encode(data.images(torch.arange(2000)), torch.Generator().manual_seed(0))
     assert latents.std().item() == pytest.approx(1, abs=0.02)
 

@@ -375,7 +375,7 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 6000,
+    steps: Steps = 5000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),

@@ -1,0 +1,268 @@
+"""The lessons keep their promises: one rhythm, one set-up, true outputs, checks that check. nbval runs their cells."""
+
+import ast
+import contextlib
+import importlib.metadata
+import io
+import pkgutil
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+import tinyldm
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PATHS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL | re.MULTILINE)
+
+HEADINGS = [
+    "## What you will be able to do", "## Set-up", "## Where we are", "## Exercises", "## What can go wrong",
+    "## What you built", "## Where Stable Diffusion differs", "## Sources",
+]  # fmt: skip
+
+every_lesson = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def text_of(notebook) -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def plain(source: str) -> str:
+    """Code without the lines that only a notebook understands."""
+    return re.sub(r"^( *)%.*$", r"\1pass", source, flags=re.MULTILINE)
+
+
+def graded(notebook, **flags: bool) -> list:
+    wanted = flags.items()
+    return [cell for cell in notebook.cells if wanted <= cell.metadata.get("nbgrader", {}).items()]
+
+
+# ---------------------------------------------------------------- one rhythm
+
+
+@every_lesson
+def test_a_lesson_has_the_rhythm(path):
+    notebook = read(path)
+    lines = text_of(notebook).splitlines()
+    assert [line for line in lines if line in HEADINGS] == HEADINGS
+    assert lines[0].startswith(f"# Lesson {path.stem[:2]}: ")
+    assert re.search(r"\*\*All cells together run for:\*\* \d+\.\d minutes on two CPU cores", text_of(notebook))
+    assert any(re.search(r"\bcourse_map\(", cell.source) for cell in code_cells(notebook)), "the map with its part lit"
+
+
+@every_lesson
+def test_cells_are_short(path):
+    for cell in read(path).cells:
+        most = 30 if cell.cell_type == "code" else 40
+        assert cell.source.count("\n") < most, f"a cell of more than {most} lines:\n{cell.source[:200]}"
+
+
+@every_lesson
+def test_a_lesson_checks_its_small_numbers(path):
+    tagged = [cell for cell in code_cells(read(path)) if "nbval-check-output" in cell.metadata.get("tags", [])]
+    assert len(tagged) >= 2 and all(cell.outputs for cell in tagged)
+
+
+# ---------------------------------------------------------------- one set-up
+
+
+def test_the_set_up_cell_is_the_same_everywhere_and_installs_from_the_projects_address():
+    cells = {code_cells(read(path))[0].source for path in PATHS}
+    assert len(cells) == 1
+    found = re.findall(r'%pip install (.*)"tinyldm @ git\+(\S+)"', cells.pop())
+    assert found == [("-q ", PROJECT["urls"]["Repository"])]
+
+
+@every_lesson
+def test_the_badge_opens_this_lesson_on_colab(path):
+    owner_and_name = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
+    address = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/{path.name}"
+    assert re.findall(r"\]\((https://colab\.research\.google\.com/github/\S+)\)", text_of(read(path))) == [address]
+
+
+def colab() -> dict[str, Version]:
+    lines = (ROOT / "tests" / "colab.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {name: Version(version) for name, version in pairs}
+
+
+def test_installing_on_colab_changes_nothing_that_colab_has():
+    there = colab()
+    assert there["python"] in SpecifierSet(PROJECT["requires-python"])
+    waiting, seen = [Requirement(line) for line in PROJECT["dependencies"]], set()
+    while waiting:
+        needed = waiting.pop()
+        if needed.marker and not needed.marker.evaluate({"extra": "", "python_version": "3.13"}):
+            continue
+        name = needed.name.lower().replace("_", "-")
+        if name in there:
+            assert there[name] in needed.specifier, f"{needed} would replace Colab's {name} {there[name]}"
+        elif name not in seen:  # not on the list: what it needs in turn must leave Colab's packages alone too
+            seen.add(name)
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                waiting += [Requirement(line) for line in importlib.metadata.requires(name) or []]
+    assert {"torchmetrics", "typer", "scipy"} <= seen
+
+
+# ---------------------------------------------------------------- committed with true outputs
+
+
+@every_lesson
+def test_outputs_are_those_of_one_run_from_top_to_bottom_without_errors(path):
+    notebook = read(path)
+    cells = [cell for cell in code_cells(notebook) if cell.source]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    for output in (output for cell in cells for output in cell.outputs):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", f"warnings and bars do not belong on the page: {output.text[:200]}"
+
+
+@every_lesson
+def test_github_can_show_it(path):
+    assert path.stat().st_size < 1_500_000
+    notebook = read(path)
+    nbformat.validate(notebook)
+    assert "widgets" not in notebook.metadata
+    assert "widget-view" not in path.read_text()
+
+
+# ---------------------------------------------------------------- no second truth
+
+
+def names_of_the_package() -> set[str]:
+    """Public functions, classes and methods of all modules."""
+    names = set()
+    for module in pkgutil.iter_modules(tinyldm.__path__):
+        file = Path(tinyldm.__path__[0]) / f"{module.name}.py"
+        nodes = ast.parse(file.read_text()).body if file.exists() else []
+        nodes = nodes + [inner for node in nodes if isinstance(node, ast.ClassDef) for inner in node.body]
+        names |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return {name for name in names if not name.startswith("_")} - {"main", "forward"}
+
+
+@every_lesson
+def test_what_a_lesson_writes_again_is_compared_with_the_package(path):
+    cells, known = code_cells(read(path)), names_of_the_package()
+    for number, cell in enumerate(cells):
+        defined = {n.name for n in ast.parse(plain(cell.source)).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+        near = "\n".join(following.source for following in cells[number : number + 2])
+        assert not defined & known or "assert" in near, f"{defined & known} is compared with nothing"
+
+
+# ---------------------------------------------------------------- exercises
+
+
+@every_lesson
+def test_a_lesson_has_three_graded_exercises_and_an_open_question(path):
+    notebook = read(path)
+    text = text_of(notebook)
+    answers, checks = graded(notebook, solution=True, grade=False), graded(notebook, solution=False, grade=True)
+    assert len(answers) == len(checks) >= 3
+    for answer, check in zip(answers, checks, strict=True):
+        assert check.metadata.nbgrader.grade_id == f"{answer.metadata.nbgrader.grade_id}-check"
+        assert check.metadata.nbgrader.locked and check.metadata.nbgrader.points > 0
+        assert SOLUTION.search(answer.source) and check.source.startswith("# check (locked)")
+    (question,) = graded(notebook, solution=True, grade=True)
+    assert SOLUTION.search(question.source) and question.cell_type == "markdown" and "*Rubric, " in text
+    titles = re.findall(rf"^### Exercise {int(path.stem[:2])}\.(\d): ", text, re.MULTILINE)
+    assert titles == [str(number + 1) for number in range(len(answers) + 1)]
+    assert len(re.findall(r"^\*\d+ minutes, difficulty [1-5] of 5\.\*", text, re.MULTILINE)) == len(titles)
+    assert text.count("<summary>Hint</summary>") >= len(answers)
+
+
+def imports_of(notebook) -> str:
+    """All import statements of a lesson, each alone, so that a check can run without the lesson around it."""
+    nodes = [n for cell in code_cells(notebook) for n in ast.parse(plain(cell.source)).body]
+    return "\n".join(ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom))
+
+
+def run_check(notebook, answer: str, check: str) -> None:
+    space = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(imports_of(notebook), space)
+        exec(answer, space)
+        exec(check, space)
+
+
+EXERCISES = [
+    pytest.param(path, answer.source, check.source, id=answer.metadata.nbgrader.grade_id)
+    for path in PATHS
+    for notebook in [read(path)]
+    for answer, check in zip(
+        graded(notebook, solution=True, grade=False), graded(notebook, solution=False, grade=True), strict=True
+    )
+]
+
+
+@pytest.mark.parametrize(("path", "answer", "check"), EXERCISES)
+def test_a_check_passes_with_the_answer_and_fails_without(path, answer, check):
+    notebook = read(path)
+    run_check(notebook, answer, check)
+    with pytest.raises(NotImplementedError):  # what nbgrader puts in the answer's place
+        run_check(notebook, SOLUTION.sub(r"\1raise NotImplementedError()", answer), check)
+    with pytest.raises(AssertionError, match=r"returns nothing"):  # an answer begun, but not finished
+        run_check(notebook, SOLUTION.sub(r"\1pass", answer), check)
+
+
+# ---------------------------------------------------------------- the script that runs them
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "notebooks")
+    import run
+
+    yield run
+    sys.modules.pop("run")
+
+
+def small_lesson(path: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_markdown_cell("# A lesson\n\n<!-- times -->\nold\n\n<!-- lessons -->\nold")]
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_the_runner_writes_outputs_and_minutes_back_without_widgets(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "FOLDER", tmp_path)
+    monkeypatch.setenv("TINYLDM_PROFILE", "cpu")
+    widget = "display({'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'slider'}, raw=True)"
+    path = small_lesson(tmp_path / "00_small.ipynb", "print(6 * 7)", widget, "2 + 2")
+    runner.main([])
+    notebook = read(path)
+    first, second, third = code_cells(notebook)
+    assert first.outputs[0].text == "42\n" and third.outputs[0].data["text/plain"] == "4" and not second.outputs
+    assert notebook.metadata.minutes.cpu >= 0 and "minutes on two CPU cores" in notebook.cells[0].source
+    assert "old" not in notebook.cells[0].source and "[00 small](00_small.ipynb)" in notebook.cells[0].source
+
+
+def test_a_lesson_that_fails_stays_as_it_was(runner, tmp_path, monkeypatch):
+    from nbclient.exceptions import CellExecutionError
+
+    monkeypatch.setattr(runner, "FOLDER", tmp_path)
+    path = small_lesson(tmp_path / "00_broken.ipynb", "1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(CellExecutionError):
+        runner.main([])
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["00_broken.ipynb"]
+
+
+def test_an_unknown_lesson_is_named(runner):
+    with pytest.raises(SystemExit, match="no such lesson: 99_nothing"):
+        runner.main(["99_nothing"])
