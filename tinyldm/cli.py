@@ -370,7 +370,7 @@ def train_gan(
     for step in tqdm(game, "gan", steps, unit="step", mininterval=1.0):
         last = step
     generator = generator.eval().cpu()
-    _save("gan", generator, out, seed, last.seconds, _sample_figures(generator.images(samples)))
+    _save("gan", generator, out, seed, last.seconds, _hardware(), _sample_figures(generator.images(samples)))
 
 
 @train_app.command("pixel")
@@ -544,23 +544,24 @@ def _train_and_save(name, model, loss, rows, settings, out, measure, part=None) 
         last = step
     if not last.is_main:
         return
+    hardware = _hardware()
     torch.set_num_threads(os.cpu_count())  # the other processes are done: their cores help to measure
     trained = last.ema.eval().cpu()
     figures = measure(trained)
     trained = getattr(trained, part) if part else trained
-    _save(name, trained, out, settings.seed, last.seconds, figures)
+    _save(name, trained, out, settings.seed, last.seconds, hardware, figures)
     checkpoint.unlink(missing_ok=True)
 
 
-def _save(name, model, out, seed, seconds, figures) -> None:
+def _save(name, model, out, seed, seconds, hardware, figures) -> None:
     """Write a weights file with its whole story, and say so."""
     from tinyldm.weights import save_weights
 
     state = model.weights() if hasattr(model, "weights") else model.state_dict()
-    record = {"seed": seed, "seconds": round(seconds), "hardware": _hardware(), "measured": figures}
+    record = {"seed": seed, "seconds": round(seconds), "hardware": hardware, "measured": figures}
     settings = getattr(model, "settings", model.config)
     save_weights(out / f"{name}.safetensors", state, settings, command=_command(), **record)
-    print(f"{out / name}.safetensors: {seconds / 60:.1f} minutes on {record['hardware']}, {figures}")
+    print(f"{out / name}.safetensors: {seconds / 60:.1f} minutes on {hardware}, {figures}")
 
 
 def _scale_and_measure(vae, data) -> dict:
@@ -614,8 +615,8 @@ def _hardware() -> str:
 
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    return f"CPU, {processes} process{'es' * (processes > 1)} of {torch.get_num_threads()} threads"
+    processes, threads = int(os.environ.get("WORLD_SIZE", 1)), torch.get_num_threads()
+    return f"CPU, {processes} process{'es' * (processes > 1)} of {threads} thread{'s' * (threads > 1)}"
 
 
 def _command() -> str:

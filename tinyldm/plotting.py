@@ -232,6 +232,7 @@ def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tens
     left = step.seconds / (step.index + 1) * (total - step.index - 1)
     axis.set(xlabel="step", yscale="log", xlim=(0, total))
     axis.yaxis.set(major_formatter="{x:g}", minor_formatter="{x:g}")
+    axis.tick_params(axis="y", which="both", labelsize=7)
     axis.set_title(f"step {step.index + 1} of {total}, {left / 60:.1f} minutes left", fontsize=9)
     axis.legend(fontsize=8)
     for other in others:
