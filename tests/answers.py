@@ -32,6 +32,55 @@ RIGHT = {
         "    x = step(x, eps, torch.randn(x.shape, generator=random), a, a_next)\n"
         "return x"
     ),
+    "ex-5-1": "sigma = logvar.exp().sqrt()\nreturn noise * sigma + mean",
+    "ex-5-2": "return (0.5 * (mean.square() + torch.exp(logvar) - logvar - 1)).sum(dim=(1, 2, 3))",
+    "ex-5-3": "rows = z.movedim(1, -1)\nreturn torch.cdist(rows.flatten(0, 2), codes).argmin(1).view(rows.shape[:3])",
+    "ex-5-4": (
+        "code = ((e.detach() - z) ** 2).mean()\nreturn z - (z - e).detach(), ((z.detach() - e) ** 2).mean(), code"
+    ),
+    "ex-6-1": "return float((latents - latents.mean()).square().mean() ** -0.5)",
+    "ex-6-2": (
+        "x_t = schedule.add_noise(encode(images) * factor, noise, t)\nreturn (noise - model(x_t, t)).pow(2).mean()"
+    ),
+    "ex-6-3": "numbers = c_out * h * w\nreturn numbers * (c_in * kernel**2) * 2",
+    "ex-7-1": "return F.embedding(tokens, table) + places[None]",
+    "ex-7-2": (
+        "rows, columns = -scores.log_softmax(1).diagonal(), -scores.log_softmax(0).diagonal()\n"
+        "return (rows.mean() + columns.mean()) / 2"
+    ),
+    "ex-7-3": "return torch.softmax(torch.einsum('bnd,bmd->bnm', q, k) * k.shape[2] ** -0.5, dim=2) @ v",
+    "ex-7-4": (
+        "answers = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([prompt, empty]))\n"
+        "with_prompt, without = answers[: len(x)], answers[len(x) :]\n"
+        "return s * with_prompt + (1 - s) * without"
+    ),
+    "ex-8-1": (
+        "if strength < 0 or strength > 1:\n"
+        "    raise ValueError('strength')\n"
+        "return int(steps - round(strength * steps))"
+    ),
+    "ex-8-2": (
+        "if start >= len(visited):\n"
+        "    return known\n"
+        "t = torch.tensor([visited[start]] * len(known), device=known.device)\n"
+        "return walk(schedule.add_noise(known, noise, t), start)"
+    ),
+    "ex-8-3": "return lambda x, t: denoise(x, t) * mask + known * (1 - mask)",
+    "ex-9-1": (
+        "parts = [2 * inputs, convolution(inputs, outputs), convolution(time, outputs, 1), 2 * outputs]\n"
+        "parts.append(convolution(outputs, outputs))\n"
+        "return sum(parts) + (inputs != outputs) * convolution(inputs, outputs, 1)"
+    ),
+    "ex-9-2": (
+        "import re\n"
+        "level, kind, i = re.fullmatch(r'down_blocks\\.(\\d+)\\.(\\w+)\\.(\\d+)', name).groups()\n"
+        "return f'input_blocks.{int(level) * (layers + 1) + int(i) + 1}.{int(kind == \"attentions\")}'"
+    ),
+    "ex-9-3": (
+        "missing = sorted(name for name in wanted if name not in given)\n"
+        "left = sorted(name for name in given if name not in wanted)\n"
+        "return missing, left, sorted(n for n in wanted if n in given and tuple(wanted[n]) != tuple(given[n]))"
+    ),
 }
 
 WRONG = {
@@ -187,6 +236,212 @@ WRONG = {
             "    x = step(x, noise, torch.randn(x.shape, generator=random), alphas[i], alphas[i + 1])\n"
             "return x",
             r"\(eps, a, a_next\) were",
+        ),
+    ],
+    "ex-5-1": [
+        ("return mean + logvar.exp() * noise", "that is σ²"),
+        ("return mean + logvar * noise", "logvar is a logarithm"),
+        ("return mean.detach() + (0.5 * logvar).exp() * noise", "no gradient reaches the mean"),
+        ("return mean + (0.5 * logvar).exp().detach() * noise", "no gradient reaches logvar"),
+        ("return torch.normal(mean, (0.5 * logvar).exp())", "no gradient reaches the mean"),
+    ],
+    "ex-5-2": [
+        ("return 0.5 * (mean**2 + logvar.exp() - 1 + logvar).flatten(1).sum(1)", "minus log σ²"),
+        ("return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).flatten(1).mean(1)", "not the mean"),
+        ("return (mean**2 + logvar.exp() - 1 - logvar).flatten(1).sum(1)", "the half is missing"),
+        ("return 0.5 * (mean**2 + logvar.exp() - logvar).flatten(1).sum(1)", "is the -1 there"),
+        ("return 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum()", "one number per picture"),
+    ],
+    "ex-5-3": [
+        ("return (z.permute(0, 2, 3, 1)[..., None, :] - codes).square().sum(-1).argmax(-1)", "not argmax"),
+        ("return (z.permute(0, 2, 3, 1)[..., None, :] - codes).square().sum(-1).min(-1).values", "not the distance"),
+        (
+            "b, d, h, w = z.shape\nreturn torch.cdist(z.reshape(-1, d), codes).argmin(1).view(b, h, w)",
+            "is D where you think",
+        ),
+        (
+            "return (z.permute(0, 2, 3, 1)[..., None, :] - codes).square().sum(-1).argmin(-1).flatten()",
+            "one number per position",
+        ),
+    ],
+    "ex-5-4": [
+        ("return e, F.mse_loss(e, z.detach()), F.mse_loss(z, e.detach())", "must reach z unchanged"),
+        ("return z, F.mse_loss(e, z.detach()), F.mse_loss(z, e.detach())", "must get the code e"),
+        ("return z + e - z.detach(), F.mse_loss(e, z.detach()), F.mse_loss(z, e.detach())", "must not reach e"),
+        ("return z + (e - z).detach(), F.mse_loss(z, e.detach()), F.mse_loss(e, z.detach())", "moves the codes only"),
+        (
+            "return z + (e - z).detach(), (e - z.detach()).square().sum(), (z - e.detach()).square().sum()",
+            "mean squares",
+        ),
+    ],
+    "ex-6-1": [
+        ("return latents.std().item()", "makes it larger still"),
+        ("return 1 / latents.var().item()", "1 / variance"),
+        ("return 1 / latents.std()", "one plain number"),
+        ("return 1 / latents.std(dim=(0, 2, 3)).mean().item()", "must have a standard deviation of 1"),
+    ],
+    "ex-6-2": [
+        (
+            "x_t = schedule.add_noise(encode(images), noise, t)\nreturn F.mse_loss(model(x_t, t), noise)",
+            "factor is missing",
+        ),
+        (
+            "x_t = schedule.add_noise(encode(images) / factor, noise, t)\nreturn F.mse_loss(model(x_t, t), noise)",
+            "don't divide",
+        ),
+        ("x_t = schedule.add_noise(images, noise, t)\nreturn F.mse_loss(model(x_t, t), noise)", "encode first"),
+        (
+            "latents = factor * encode(images)\n"
+            "return F.mse_loss(model(schedule.add_noise(latents, noise, t), t), latents)",
+            "must be 9",
+        ),
+    ],
+    "ex-6-3": [
+        ("return kernel * kernel * c_in * c_out * h * w", "twice as many"),
+        ("return 2 * c_in * c_out * h * w", "window of kernel"),
+        ("return 2 * kernel * kernel * c_in * c_out", "for one position"),
+        ("return 2 * 9 * c_in * c_out * h * w", "kernel must be taken into account"),
+    ],
+    "ex-7-1": [
+        ("return table[tokens]", "the places are missing"),
+        ("return table[tokens] + places[tokens]", "goes by place"),
+        ("return (table + places)[None].expand(len(tokens), -1, -1)", "go by token"),
+        ("return (table[tokens] + places).sum(1)", "two prompts of three tokens"),
+    ],
+    "ex-7-2": [
+        ("return F.cross_entropy(scores, torch.arange(len(scores)))", "these are the rows only"),
+        ("return F.cross_entropy(scores.T, torch.arange(len(scores)))", "these are the columns only"),
+        (
+            "r = torch.arange(len(scores))\nreturn F.cross_entropy(scores, r) + F.cross_entropy(scores.T, r)",
+            "not their sum",
+        ),
+        (
+            "r, options = torch.arange(len(scores)), {'reduction': 'sum'}\n"
+            "return (F.cross_entropy(scores, r, **options) + F.cross_entropy(scores.T, r, **options)) / 2",
+            "the mean over the pictures",
+        ),
+    ],
+    "ex-7-3": [
+        ("return (q @ k.transpose(1, 2)).softmax(-1) @ v", "divide the scores"),
+        ("return (q @ k.transpose(1, 2) / 2**0.5).softmax(-1) @ v", "d is 3 here"),
+        ("return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(1) @ v", "softmax over tokens"),
+        ("return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)", "these are the weights"),
+    ],
+    "ex-7-4": [
+        (
+            "b, a = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([empty, prompt])).chunk(2)\n"
+            "return a + s * (b - a)",
+            "changed places",
+        ),
+        (
+            "a, b = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([empty, prompt])).chunk(2)\n"
+            "return b + s * (b - a)",
+            "start from the prediction without",
+        ),
+        ("a, b = model(x, t, empty), model(x, t, prompt)\nreturn a + s * (b - a)", "one call with a batch of 4"),
+        (
+            "twice = [i.repeat_interleave(2, 0) for i in (x, t)]\n"
+            "a, b = model(*twice, torch.cat([empty, prompt])).chunk(2)\nreturn a + s * (b - a)",
+            "whose x, whose t",
+        ),
+    ],
+    "ex-8-1": [
+        ("return round(strength * steps)", "so 7 are left out"),
+        (
+            "if not 0 <= strength <= 1:\n    raise ValueError\nreturn steps - int(strength * steps)",
+            "round, don't cut off",
+        ),
+        ("return steps - round(strength * steps)", "must raise ValueError"),
+        (
+            "if not 0 <= strength <= 1:\n    raise ValueError\nreturn steps - strength * steps",
+            "an index is a whole number",
+        ),
+    ],
+    "ex-8-2": [
+        (
+            "if start == len(visited):\n    return known\n"
+            "t = torch.full((len(known),), visited[start - 1])\n"
+            "return walk(schedule.add_noise(known, noise, t), start)",
+            "noised to another step",
+        ),
+        (
+            "if start == len(visited):\n    return known\n"
+            "t = torch.full((len(known),), visited[start])\nreturn walk(schedule.add_noise(known, noise, t), 0)",
+            "must begin at index 2",
+        ),
+        (
+            "if start == len(visited):\n    return known\n"
+            "t = torch.full((len(known),), visited[start])\nwalk(known, start)\n"
+            "return schedule.add_noise(known, noise, t)",
+            "noised to another step",
+        ),
+        (
+            "if start == len(visited):\n    return noise\n"
+            "t = torch.full((len(known),), visited[start])\nreturn walk(schedule.add_noise(known, noise, t), start)",
+            "with no step to walk, known itself",
+        ),
+    ],
+    "ex-8-3": [
+        ("return lambda x, t: torch.where(mask > 0, known, denoise(x, t))", "changed places"),
+        ("return lambda x, t: mask * denoise(x, t)", "expected 7"),
+        ("return lambda x, t: denoise(x, t)", "expected 7"),
+        ("return known", "return a function"),
+    ],
+    "ex-9-1": [
+        (
+            "return 2 * inputs + convolution(inputs, outputs) + convolution(time, outputs, 1) + 2 * outputs"
+            " + convolution(outputs, outputs)",
+            "the shortcut is missing",
+        ),
+        (
+            "return 2 * inputs + convolution(inputs, outputs) + 2 * outputs + convolution(outputs, outputs)"
+            " + convolution(inputs, outputs, 1)",
+            "layer for the time is missing",
+        ),
+        (
+            "return convolution(inputs, outputs) + convolution(time, outputs, 1) + convolution(outputs, outputs)"
+            " + convolution(inputs, outputs, 1)",
+            "the norms have weights too",
+        ),
+        (
+            "return 2 * inputs + convolution(inputs, outputs) + convolution(time, outputs, 1) + 2 * outputs"
+            " + convolution(outputs, outputs) + convolution(inputs, outputs, 1)",
+            "there is no shortcut",
+        ),
+    ],
+    "ex-9-2": [
+        (
+            "_, level, kind, i = name.split('.')\nreturn f'input_blocks.{int(level) * (layers + 1) + int(i)}.0'",
+            "count from 1",
+        ),
+        (
+            "_, level, kind, i = name.split('.')\nreturn f'input_blocks.{1 + int(level) * layers + int(i)}.0'",
+            "an entry of its own",
+        ),
+        (
+            "_, level, kind, i = name.split('.')\nreturn f'input_blocks.{1 + int(level) * (layers + 1) + int(i)}.0'",
+            "at place 1",
+        ),
+        (
+            "_, level, kind, i = name.split('.')\n"
+            "return f'input_blocks.{1 + int(level) * 3 + int(i)}.{int(kind == \"attentions\")}'",
+            "use layers",
+        ),
+    ],
+    "ex-9-3": [
+        (
+            "w, g = set(wanted), set(given)\n"
+            "changed = sorted(n for n in w & g if wanted[n] != given[n])\n"
+            "return sorted(g - w), sorted(w - g), changed",
+            "changed places",
+        ),
+        ("w, g = set(wanted), set(given)\nreturn sorted(w - g), sorted(g - w)", "three lists"),
+        ("w, g = set(wanted), set(given)\nreturn sorted(w - g), sorted(g - w), []", "8 channels instead of 4"),
+        (
+            "w, g = set(wanted), set(given)\n"
+            "changed = sorted(n for n in w & g if wanted[n] != given[n])\n"
+            "return list(w - g), sorted(g - w, reverse=True), changed",
+            "left over, sorted",
         ),
     ],
 }

@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 import tinyldm.weights
 from tinyldm import cli
+from tinyldm.autoencoder import VQVAE, CodePrior
 from tinyldm.evaluation import digit_shares
 from tinyldm.gan import Generator
 from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage, to_pil
@@ -214,8 +215,10 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
     for name in ("judge", "vae", "clip"):
         assert tinyldm_command("train", name, *small)[0] == 0, name
     assert tinyldm_command("train", "ldm", *small, "--models", "w", "--captions", 4)[0] == 0
-    for name in ("gan", "pixel"):
-        assert tinyldm_command("train", name, *small, "--samples", 4)[0] == 0, name
+    assert tinyldm_command("train", "vqvae", *small)[0] == 0
+    for name in ("gan", "pixel", "prior"):
+        models = ["--models", "w"] if name == "prior" else []
+        assert tinyldm_command("train", name, *small, "--samples", 4, *models)[0] == 0, name
         with safe_open(tmp_path / "w" / f"{name}.safetensors", "pt") as file:
             measured = json.loads(file.metadata()["measured"])
         assert measured["n"] == 4 and measured["frechet"] > 0 and measured["frechet_floor"] > 0
@@ -229,11 +232,17 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
     assert TextToImage.from_pretrained("w")("7", seed=0).size == (32, 32)
 
 
-@pytest.mark.parametrize("name", ["gan", "pixel"])
+WITHOUT_TEXT = {
+    "gan": lambda: Generator.from_pretrained().images(100, seed=1),
+    "pixel": lambda: DiffusionModel.from_pretrained("pixel").images(100, seed=1),
+    "prior": lambda: VQVAE.from_pretrained().images(CodePrior.from_pretrained(), 100, seed=1),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TEXT)
 def test_shipped_models_without_text_draw_every_digit(name):
-    model = Generator.from_pretrained() if name == "gan" else DiffusionModel.from_pretrained(name)
-    images = model.images(100, seed=1)
-    assert images.shape == (100, 1, 32, 32) and images.abs().max() <= 1
+    images = WITHOUT_TEXT[name]()
+    assert images.shape == (100, 3 if name == "prior" else 1, 32, 32) and images.abs().max() <= 1
     assert digit_shares(images).min() > 0.02
 
 
@@ -257,3 +266,16 @@ def test_evaluate_prints_the_table(tinyldm_command):
         assert word in out
     shares = {line.split()[0]: float(line.split()[-2]) for line in out.splitlines() if line.endswith("%")}
     assert shares["digit"] > 95 and shares["ink"] > 95 and shares["background"] > 95
+
+
+def test_the_ladder_counts_what_the_files_hold(tinyldm_command):
+    code, out, _ = tinyldm_command("ladder", "--n", 6)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.strip().splitlines()]
+    assert code == 0 and len(rows) == 2 + 6 and len({len(row) for row in rows}) == 1
+    assert "N = 6" in rows[0][5] and "real against real" in rows[0][5]
+    with_prior = next(row for row in rows if "prior" in row[0])
+    files = [tinyldm.weights.read_weights(name) for name in ("vqvae", "prior")]
+    assert with_prior[1] == f"{sum(t.numel() for state, _ in files for t in state.values()) / 1e6:.2f}"
+    assert with_prior[2] == f"{sum(story['seconds'] for _, story in files) / 60:.0f}"
+    assert all(float(row[4]) > 0 and float(row[5]) > 0 for row in rows[2:])
+    assert [row[0] for row in rows[2:] if row[6] != "-"] == ["latent diffusion with text"] and rows[-1][6].endswith("%")

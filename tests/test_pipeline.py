@@ -22,7 +22,7 @@ from tinyldm.weights import WeightsError, save_weights
 TEXT = TextConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, projection_dim=16)
 UNET = UNetConfig(block_out_channels=(8, 16), attention=(False, True), num_heads=2, context_dim=16, norm_num_groups=4)
 AUTOENCODER = VAEConfig(block_out_channels=(8, 8, 16), norm_num_groups=4, scaling_factor=0.25)
-CONFIG = DiffusionConfig(guidance_below=1000, unet=UNET, num_inference_steps=4, guidance_scale=3.0)
+CONFIG = DiffusionConfig(UNET, guidance_below=1000, guidance_rescale=0, num_inference_steps=4, guidance_scale=3.0)
 WORDS = "a thick thin red blue white seven two 7 leaning left on paper"
 
 
@@ -112,6 +112,18 @@ def test_guidance_acts_only_below_its_step(pipeline, calls):
     calls.clear()
     predict(x, torch.tensor([649, 649]))
     assert [len(call[0]) for call in calls] == [4]
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7, 1.0])
+def test_rescaled_guidance_has_the_size_of_the_plain_prediction(pipeline, rescale):
+    x, t = moments()
+    given = {"context": context_of(pipeline, "a red seven", "a two"), "negative": context_of(pipeline, "", "")}
+    plain, large = (guide(pipeline.unet, **given, guidance_scale=scale)(x, t) for scale in (1, 10.0))
+    got = guide(pipeline.unet, **given, guidance_scale=10.0, rescale=rescale)(x, t)
+    sizes = rescale * plain.std((1, 2, 3)) + (1 - rescale) * large.std((1, 2, 3))  # Lin et al. 2023, eq. 15 and 16
+    assert (large.std((1, 2, 3)) > 1.02 * plain.std((1, 2, 3))).all()
+    assert torch.allclose(got.std((1, 2, 3)), sizes, atol=1e-5)
+    assert torch.allclose(got / got.std((1, 2, 3), keepdim=True), large / large.std((1, 2, 3), keepdim=True), atol=1e-4)
 
 
 def test_each_picture_is_guided_by_its_own_prompt(pipeline):

@@ -42,6 +42,7 @@ CONFIG = DiffusionConfig(
     sampler="ddim",
     num_inference_steps=4,
     guidance_below=1000,
+    guidance_rescale=0.0,
 )
 SD1_SIZED = replace(CONFIG, sample_size=64)
 PROMPT, NEGATIVE = "a thick red seven", "blue"
@@ -169,16 +170,18 @@ def test_diffusers_opens_the_folder_and_draws_the_same_picture(pipeline, folder)
     assert ours.std() > 0.05 and (ours - expected).abs().max() < 1e-4
 
 
-def test_our_own_model_too_with_its_three_levels_and_its_schedule(tmp_path):
+def test_our_own_model_too_with_its_three_levels_its_schedule_and_its_guidance(tmp_path):
     from diffusers import StableDiffusionPipeline
 
     config = DiffusionConfig(UNetConfig(context_dim=16), sampler="ddim", guidance_below=1000)
     pipeline = make(config, VAEConfig(block_out_channels=(8, 16, 16), norm_num_groups=8))
     save_diffusers(pipeline, tmp_path / "tiny")
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "tiny")
-    expected = theirs(pipe, latents=first_noise(config), num_inference_steps=5, guidance_scale=2.5)
-    ours = pipeline.images([PROMPT], negative_prompt=NEGATIVE, seed=0, num_inference_steps=5, guidance_scale=2.5)
+    options = {"num_inference_steps": 5, "guidance_scale": 4.0}
+    ours = pipeline.images([PROMPT], negative_prompt=NEGATIVE, seed=0, **options)
+    expected = theirs(pipe, latents=first_noise(config), guidance_rescale=config.guidance_rescale, **options)
     assert expected.shape == (1, 3, 32, 32) and (ours - expected).abs().max() < 1e-4
+    assert (ours - theirs(pipe, latents=first_noise(config), **options)).abs().max() > 1e-3  # without rescaling
 
 
 def test_diffusers_image_to_image_and_inpainting_run_on_the_folder(folder):
@@ -228,7 +231,8 @@ def test_what_a_folder_does_not_say_is_taken_from_stable_diffusion(folder, tmp_p
     plain = shutil.copytree(folder, tmp_path / "plain")
     (plain / "tinyldm.json").unlink()
     config = load_stable_diffusion(plain).config
-    assert (config.sampler, config.guidance_scale, config.guidance_below) == (SD1.sampler, 7.5, 1000)
+    assert (config.sampler, config.guidance_scale) == (SD1.sampler, 7.5)
+    assert (config.guidance_below, config.guidance_rescale) == (1000, 0)
 
 
 def test_the_older_names_of_the_autoencoders_attention_are_known(pipeline, folder, tmp_path):

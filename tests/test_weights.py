@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tinyldm.autoencoder import VAE, VAEConfig
+from tinyldm.autoencoder import VAE, VQVAE, CodePrior, VAEConfig
 from tinyldm.data import CaptionedMNIST
 from tinyldm.evaluation import Judge
 from tinyldm.gan import Generator
@@ -24,8 +24,10 @@ READERS = {
     "gan": Generator.from_pretrained,
     "judge": Judge.from_pretrained,
     "pixel": lambda folder: DiffusionModel.from_pretrained("pixel", folder),
+    "prior": CodePrior.from_pretrained,
+    "vqvae": VQVAE.from_pretrained,
 }  # of the other files: TextToImage
-NAMES = ("gan", "judge", "pixel", "text_encoder", "unet", "vae")
+NAMES = ("gan", "judge", "pixel", "prior", "text_encoder", "unet", "vae", "vqvae")
 
 
 @dataclass(frozen=True)

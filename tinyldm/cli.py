@@ -66,7 +66,7 @@ def _root(
 
 # ---------------------------------------------------------------- generate and evaluate
 
-Guidance = Annotated[float | None, typer.Option(help="0: no prompt, 1: the prompt, more: exaggerated (default 2.5).")]
+Guidance = Annotated[float | None, typer.Option(help="0: no prompt, 1: the prompt, more: exaggerated (default 3).")]
 Inference = Annotated[int | None, typer.Option("--steps", help="Steps of the sampler, 1 to 1000 (default 12).")]
 Sampler = Annotated[str | None, typer.Option(help="ddpm, ddim, dpm++, euler or heun (default dpm++).")]
 Models = Annotated[Path | None, typer.Option(help="Folder of weights to use (default: the shipped ones).")]
@@ -137,6 +137,75 @@ def evaluate(
     pipeline = TextToImage.from_pretrained(models)
     options = {"num_inference_steps": steps, "guidance_scale": guidance, "sampler": sampler, "progress": True}
     print(evaluate(lambda captions: pipeline.images(captions, seed=seed, **options), n=n, seed=seed))
+
+
+@app.command("ladder")
+def _ladder(
+    n: Annotated[int, typer.Option("--n", min=2, max=10_000, help="How many pictures of each method.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of pictures and captions.")] = 0,
+) -> None:
+    """Compare all methods of the course, from the shipped weights, in one table."""
+    print(ladder(n, seed))
+
+
+def ladder(n: int = 1000, seed: int = 0) -> str:
+    """All methods of the course side by side, from the shipped weights: a Markdown table.
+
+    Parameters and minutes of training are those of all files that a method needs. Fréchet distances are those of ``n``
+    pictures, of their shapes alone; "all named right" is the share of pictures that match their captions.
+    """
+    from tqdm.auto import tqdm
+
+    from tinyldm.autoencoder import VQVAE, CodePrior
+    from tinyldm.data import CaptionedMNIST
+    from tinyldm.gan import Generator
+    from tinyldm.pipeline import DiffusionModel, TextToImage
+
+    machine, test = TextToImage.from_pretrained(), CaptionedMNIST("test", seed=seed, limit=n)
+    gan, pixel = Generator.from_pretrained(), DiffusionModel.from_pretrained("pixel")
+    vqvae, prior = VQVAE.from_pretrained(), CodePrior.from_pretrained()
+    latent = ["vae", "unet"]
+    methods = [  # name, files, and how to draw n pictures
+        ("GAN", ["gan"], lambda n: gan.images(n, seed)),
+        ("diffusion on pixels", ["pixel"], lambda n: pixel.images(n, seed=seed)),
+        ("VAE alone, latents from N(0, 1)", ["vae"], lambda n: machine.vae.images(n, seed)),
+        ("VQ-VAE with its prior", ["vqvae", "prior"], lambda n: vqvae.images(prior, n, seed)),
+        ("latent diffusion", latent, lambda n: machine.images([""] * n, seed=seed, guidance_scale=0)),
+        (
+            "latent diffusion with text",
+            [*latent, "text_encoder"],
+            lambda n: machine.images(test.captions[:n], seed=seed),
+        ),
+    ]
+    rungs = [_rung(*method, test) for method in tqdm(methods, desc="ladder", unit="method", leave=False)]
+    floor = rungs[0][1]
+    distance = f"Fréchet distance at N = {n:,} (real against real: {floor:.2f})"
+    head = ["method", "million parameters", "minutes of training", "on", "ms a picture", distance, "all named right"]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *[line for line, _ in rungs]])
+
+
+def _rung(name: str, files: list[str], draw, test) -> tuple[str, float]:
+    """A line of the ladder, and the distance of real from real digits."""
+    import time
+
+    from tinyldm.evaluation import Judge, frechet_beside_floor, prompt_fidelity, read
+    from tinyldm.weights import read_weights
+
+    draw(2)  # the first call is slower
+    start = time.perf_counter()
+    images = draw(len(test)).cpu()
+    milliseconds = 1000 * (time.perf_counter() - start) / len(test)
+    distance, floor = frechet_beside_floor(images)
+    named = "-"
+    if "text_encoder" in files:
+        seen = [row for part in images.split(500) for row in read(part, Judge.from_pretrained())]
+        named = f"{prompt_fidelity(test.named, seen)['all']:.1%}"
+    weights = [read_weights(file) for file in files]
+    parameters = sum(tensor.numel() for state, _ in weights for tensor in state.values()) / 1e6
+    minutes = sum(story["seconds"] for _, story in weights) / 60
+    hardware = "; ".join(dict.fromkeys(story["hardware"] for _, story in weights))
+    cells = [f"{parameters:.2f}", f"{minutes:.0f}", hardware, f"{milliseconds:.1f}", f"{distance:.2f}", named]
+    return f"| {name} | {' | '.join(cells)} |", floor
 
 
 @app.command()
@@ -299,7 +368,7 @@ def train_clip(
 
 @train_app.command("ldm")
 def train_ldm(
-    steps: Steps = 10_000,
+    steps: Steps = 20_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),

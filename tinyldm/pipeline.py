@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,9 +34,9 @@ class DiffusionConfig:
     """Settings of a diffusion model: its UNet, its noise schedule, and how it is sampled unless told otherwise.
 
     The defaults are the latent model's. Its schedule is Stable Diffusion's, changed to end in pure noise (Lin et al.
-    2023); that needs v-prediction. ``sample_size`` is the height and width of what the UNet denoises; guidance acts at
-    steps below ``guidance_below``, see `guide`. The last two are details of Stable Diffusion 1.x's sampling, in
-    diffusers' words: see ``offset`` in `samplers.timesteps` and ``final_alpha`` in `samplers.ddim`.
+    2023); that needs v-prediction. ``sample_size`` is the height and width of what the UNet denoises;
+    ``guidance_below`` and ``guidance_rescale`` are explained in `guide`. The last two are details of Stable Diffusion
+    1.x's sampling, in diffusers' words: see ``offset`` in `samplers.timesteps` and ``final_alpha`` in `samplers.ddim`.
     """
 
     unet: UNetConfig = field(default_factory=UNetConfig)
@@ -47,8 +47,9 @@ class DiffusionConfig:
     sampler: str = "dpm++"
     spacing: str = "trailing"
     num_inference_steps: int = 12
-    guidance_scale: float = 2.5
-    guidance_below: int = 650
+    guidance_scale: float = 3.0
+    guidance_below: int = 800
+    guidance_rescale: float = 1.0
     steps_offset: int = 0
     set_alpha_to_one: bool = True
 
@@ -100,14 +101,19 @@ class DiffusionModel(UNet):
         return torch.cat(parts)
 
 
-def guide(model, context: Tensor, negative: Tensor, guidance_scale: float, below: int = 1000):
+def guide(
+    model, context: Tensor, negative: Tensor, guidance_scale: float, below: int = 1000, rescale: float = 0.0
+) -> Callable[[Tensor, Tensor], Tensor]:
     """Classifier-free guidance (Ho & Salimans 2022, eq. 6): go further in the direction in which the prompt points.
 
     prediction = negative + guidance_scale * (prompt - negative)
 
     0 ignores the prompt, 1 follows it plainly (and saves half of the work), more exaggerates it. At steps of much
     noise exaggeration makes all pictures alike and strokes fat, so it may be left to those ``below`` a step
-    (Kynkäänniemi et al. 2024); the others follow the prompt plainly.
+    (Kynkäänniemi et al. 2024); the others follow the prompt plainly. Exaggeration also makes predictions too large,
+    which burns colours and fattens strokes; ``rescale`` takes that back (Lin et al. 2023, eq. 15 and 16):
+
+    prediction *= rescale * std(prompt) / std(prediction) + 1 - rescale
 
     Args:
         model: ``model(x, t, context)`` predicts noise or v.
@@ -115,6 +121,7 @@ def guide(model, context: Tensor, negative: Tensor, guidance_scale: float, below
         negative: embedded empty or negative prompts, (B, 77, dim).
         guidance_scale: >= 0.
         below: guide at steps t < below.
+        rescale: from 0, predictions stay as they are, to 1, each gets the standard deviation of the plain one.
 
     Returns:
         ``predict(x, t)`` for `samplers.denoiser`, t the same for all rows; both predictions come from one call with a
@@ -129,7 +136,11 @@ def guide(model, context: Tensor, negative: Tensor, guidance_scale: float, below
         if t[0] >= below:
             return model(x, t, context)
         away, towards = model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
-        return away + guidance_scale * (towards - away)
+        guided = away + guidance_scale * (towards - away)
+        if rescale == 0:
+            return guided
+        plain, large = (prediction.std((1, 2, 3), keepdim=True) for prediction in (towards, guided))
+        return guided * (rescale * plain / large + 1 - rescale)
 
     return predict
 
@@ -305,7 +316,7 @@ class TextToImage:
             raise ValueError(f"guidance must be between 0 and {MAX_GUIDANCE:g}, not {scale}")
         negative = self.embed([negative_prompt]).expand(len(prompts), -1, -1)
         below = len(self.schedule) if negative_prompt else self.config.guidance_below  # what to avoid, from the start
-        predict = guide(self._predict, self.embed(prompts), negative, scale, below)
+        predict = guide(self._predict, self.embed(prompts), negative, scale, below, self.config.guidance_rescale)
         generator = generator or _generator(None, self.device)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         shape = (len(prompts), self.vae.config.latent_channels, self.config.sample_size, self.config.sample_size)

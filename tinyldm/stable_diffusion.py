@@ -46,6 +46,7 @@ SD1 = DiffusionConfig(
     num_inference_steps=25,
     guidance_scale=7.5,
     guidance_below=1000,
+    guidance_rescale=0.0,
 )
 
 
@@ -241,7 +242,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 _BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 _TOKENS = {"vocab_size": VOCABULARY_SIZE, "max_position_embeddings": MAX_TOKENS}
-_SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "guidance_below")
+_SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "guidance_below", "guidance_rescale")
 
 
 def _read_settings(path: Path, fixed: dict | None = None) -> dict:
