@@ -21,7 +21,6 @@ EXERCISES = LESSONS / "exercises"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION$", re.DOTALL | re.MULTILINE)
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?", re.DOTALL | re.MULTILINE)
 TITLE = re.compile(r"^### Exercise (\d+)\.(\d+): (.*)$", re.MULTILINE)
-COLLAPSED = {"cellView": "form", "jupyter": {"source_hidden": True}}  # for Colab and for JupyterLab
 
 
 def release(lesson):
@@ -41,7 +40,8 @@ def release(lesson):
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../")
             cell.source = cell.source.replace("/main/notebooks/", "/main/notebooks/exercises/")
-    notebook.metadata.pop("minutes", None)
+    for measured in ("minutes", "parts"):
+        notebook.metadata.pop(measured, None)
     return notebook
 
 

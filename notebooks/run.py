@@ -4,7 +4,7 @@
     python notebooks/run.py 02_forward_diffusion     # one
 
 A lesson that fails stays as it was. Minutes belong to the profile that they were measured with ("cpu" or "gpu", see
-`tinyldm.training.budget`); those of the other are kept.
+`tinyldm.training.budget`); those of the other are kept. Those of each part go into the lesson's teaching sheet.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from tqdm import tqdm
 from tinyldm.training import budget
 
 FOLDER = Path(__file__).resolve().parent
+SHEETS = FOLDER.parent / "instructor" / "sheets"
 MAX_BYTES = 1_500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TIMES = re.compile(r"<!-- times -->.*?(?=\n\n|\Z)", re.DOTALL)  # a marker, and what follows it up to an empty line
 TABLE = re.compile(r"<!-- lessons -->.*?(?=\n\n|\Z)", re.DOTALL)
+PARTS = re.compile(r"<!-- parts -->.*?(?=\n\n|\Z)", re.DOTALL)
 
 
 def lessons() -> list[Path]:
@@ -32,16 +34,29 @@ def lessons() -> list[Path]:
     return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
-def execute(notebook) -> float:
-    """Run all cells in place; seconds that it took, without the start of the kernel's process."""
+def execute(notebook) -> list[float]:
+    """Run all cells in place; the seconds of each, without the start of the kernel's process."""
     here = {"metadata": {"path": str(FOLDER)}}
     tidy = {"record_timing": False, "coalesce_streams": True}  # outputs that look the same after every run
     client = NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=here, **tidy)
+    seconds = []
     with client.setup_kernel():
-        start = time.perf_counter()
         for number, cell in enumerate(tqdm(notebook.cells, unit="cell", leave=False)):
+            start = time.perf_counter()
             client.execute_cell(cell, number)
-        return time.perf_counter() - start
+            seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def seconds_by_part(notebook, seconds: list[float]) -> dict[str, float]:
+    """The seconds of a lesson's cells, summed from one heading (##) to the next."""
+    parts, part = {}, ""
+    for cell, took in zip(notebook.cells, seconds, strict=True):
+        if cell.cell_type == "markdown":
+            part = ([part] + re.findall(r"^## (.*)$", cell.source, re.MULTILINE))[-1]
+        else:
+            parts[part] = parts.get(part, 0) + took
+    return {part: round(sum_of, 1) for part, sum_of in parts.items()}
 
 
 def clean(notebook) -> None:
@@ -68,11 +83,27 @@ def overview(all_minutes: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
+def parts_table(parts: dict[str, dict[str, float]]) -> str:
+    """The table of a teaching sheet: how long the cells of each part run."""
+    lines = ["| part with code | seconds on two CPU cores | on a GPU |", "|---|---|---|"]
+    for part in dict.fromkeys(part for of_profile in parts.values() for part in of_profile):
+        cells = [
+            f"{parts[kind][part]:.0f}" if part in parts.get(kind, {}) else "not measured" for kind in ("cpu", "gpu")
+        ]
+        lines.append(f"| {part} | {cells[0]} | {cells[1]} |")
+    return "\n".join(lines)
+
+
+def renewed(pattern: re.Pattern, text: str, source: str) -> str:
+    """``source`` with ``text`` behind the marker of ``pattern``."""
+    return pattern.sub(lambda found: found[0].split("\n")[0] + "\n" + text, source)
+
+
 def rewrite(notebook, pattern: re.Pattern, text: str) -> None:
     """Put ``text`` behind the marker of ``pattern`` in the cell that has it."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = pattern.sub(lambda found: found[0].split("\n")[0] + "\n" + text, cell.source)
+            cell.source = renewed(pattern, text, cell.source)
 
 
 def save(notebook, path: Path) -> None:
@@ -96,10 +127,14 @@ def main(names: list[str]) -> None:
         seconds = execute(notebook)
         clean(notebook)
         if profile != "fast":
-            notebook.metadata.setdefault("minutes", {})[profile] = round(seconds / 60, 1)
+            notebook.metadata.setdefault("minutes", {})[profile] = round(sum(seconds) / 60, 1)
+            notebook.metadata.setdefault("parts", {})[profile] = seconds_by_part(notebook, seconds)
         rewrite(notebook, TIMES, minutes_line(notebook.metadata.get("minutes", {})))
         save(notebook, path)
-        print(f"{path.stem}: {seconds:.0f} seconds, {path.stat().st_size / 1000:.0f} kB")
+        print(f"{path.stem}: {sum(seconds):.0f} seconds, {path.stat().st_size / 1000:.0f} kB", flush=True)
+        sheet = SHEETS / f"{path.stem}.md"
+        if sheet.exists():
+            sheet.write_text(renewed(PARTS, parts_table(notebook.metadata.get("parts", {})), sheet.read_text()))
     all_lessons = {path: nbformat.read(path, as_version=4) for path in lessons()}
     first = lessons()[0]
     table = overview({path.stem: notebook.metadata.get("minutes", {}) for path, notebook in all_lessons.items()})

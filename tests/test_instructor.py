@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -234,6 +235,23 @@ def test_a_notebook_whose_name_says_nothing_is_known_by_its_heading(tools, tmp_p
     assert (found.student, found.lesson) == ("homework", LESSON)
 
 
+# ---------------------------------------------------------------- teaching sheets
+
+
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_has_a_teaching_sheet_with_its_measured_parts(path):
+    sheet = (ROOT / "instructor" / "sheets" / f"{path.stem}.md").read_text("utf-8")
+    titles = ["## Plan, ", "## What learners stumble over", "## Questions to discuss", "## The open question ("]
+    assert "**Aims.**" in sheet and all(title in sheet for title in titles)
+    measured = nbformat.read(path, as_version=4).metadata.parts.cpu
+    assert re.findall(r"^\| (.*) \| (\d+) \| (?:\d+|not measured) \|$", sheet, re.MULTILINE) == [
+        (part, f"{seconds:.0f}") for part, seconds in measured.items()
+    ]
+
+
 # ---------------------------------------------------------------- release
 
 
@@ -255,4 +273,7 @@ def test_the_same_lessons_give_the_same_files(tmp_path):
         subprocess.run([sys.executable, ROOT / "instructor" / "release.py", tmp_path / name], check=True)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    for name in files:
+        made = (tmp_path / "a" / name).read_bytes()
+        assert made == (tmp_path / "b" / name).read_bytes()
+        assert made == (ROOT / "notebooks" / "exercises" / name).read_bytes(), f"run `make release`: {name} is old"

@@ -186,6 +186,14 @@ def test_a_lesson_has_three_graded_exercises_and_an_open_question(path):
     assert text.count("<summary>Hint</summary>") >= len(answers)
 
 
+@every_lesson
+def test_nobody_is_told_an_answer_before_trying(path):
+    notebook = read(path)
+    for cell in graded(notebook, solution=True):
+        assert cell.metadata.jupyter.source_hidden, "JupyterLab shows the answer"
+        assert cell.cell_type == "markdown" or cell.metadata.cellView == "form", "Colab shows the answer"
+
+
 def imports_of(notebook) -> str:
     """All import statements of a lesson, each alone, so that a check can run without the lesson around it."""
     nodes = [n for cell in code_cells(notebook) for n in ast.parse(plain(cell.source)).body]
@@ -233,7 +241,8 @@ def runner(monkeypatch):
 
 
 def small_lesson(path: Path, *sources: str) -> Path:
-    cells = [nbformat.v4.new_markdown_cell("# A lesson\n\n<!-- times -->\nold\n\n<!-- lessons -->\nold")]
+    head = "# A lesson\n\n## Small\n\n<!-- times -->\nold\n\n<!-- lessons -->\nold"
+    cells = [nbformat.v4.new_markdown_cell(head)]
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     return path
@@ -244,12 +253,17 @@ def test_the_runner_writes_outputs_and_minutes_back_without_widgets(runner, tmp_
     monkeypatch.setenv("TINYLDM_PROFILE", "cpu")
     widget = "display({'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'slider'}, raw=True)"
     path = small_lesson(tmp_path / "00_small.ipynb", "print(6 * 7)", widget, "2 + 2")
+    monkeypatch.setattr(runner, "SHEETS", tmp_path)
+    sheet = tmp_path / "00_small.md"
+    sheet.write_text("<!-- parts -->\nold\n\n## Aims\n")
     runner.main([])
     notebook = read(path)
     first, second, third = code_cells(notebook)
     assert first.outputs[0].text == "42\n" and third.outputs[0].data["text/plain"] == "4" and not second.outputs
     assert notebook.metadata.minutes.cpu >= 0 and "minutes on two CPU cores" in notebook.cells[0].source
     assert "old" not in notebook.cells[0].source and "[00 small](00_small.ipynb)" in notebook.cells[0].source
+    assert notebook.metadata.parts.cpu["Small"] >= 0
+    assert "old" not in sheet.read_text() and "| Small | 0 | not measured |\n\n## Aims" in sheet.read_text()
 
 
 def test_a_lesson_that_fails_stays_as_it_was(runner, tmp_path, monkeypatch):
