@@ -48,15 +48,15 @@ def execute(notebook) -> list[float]:
     return seconds
 
 
-def seconds_by_part(notebook, seconds: list[float]) -> dict[str, float]:
-    """The seconds of a lesson's cells, summed from one heading (##) to the next."""
+def seconds_by_part(notebook, seconds: list[float]) -> list[tuple[str, float]]:
+    """The seconds of a lesson's cells, summed from one heading (##) to the next, in their order."""
     parts, part = {}, ""
     for cell, took in zip(notebook.cells, seconds, strict=True):
         if cell.cell_type == "markdown":
             part = ([part] + re.findall(r"^## (.*)$", cell.source, re.MULTILINE))[-1]
         else:
             parts[part] = parts.get(part, 0) + took
-    return {part: round(sum_of, 1) for part, sum_of in parts.items()}
+    return [(part, round(sum_of, 1)) for part, sum_of in parts.items()]
 
 
 def clean(notebook) -> None:
@@ -83,13 +83,13 @@ def overview(all_minutes: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def parts_table(parts: dict[str, dict[str, float]]) -> str:
+def parts_table(parts: dict[str, list[tuple[str, float]]]) -> str:
     """The table of a teaching sheet: how long the cells of each part run."""
     lines = ["| part with code | seconds on two CPU cores | on a GPU |", "|---|---|---|"]
-    for part in dict.fromkeys(part for of_profile in parts.values() for part in of_profile):
-        cells = [
-            f"{parts[kind][part]:.0f}" if part in parts.get(kind, {}) else "not measured" for kind in ("cpu", "gpu")
-        ]
+    seconds = {profile: dict(of_profile) for profile, of_profile in parts.items()}
+    for part in dict.fromkeys(part for of_profile in seconds.values() for part in of_profile):
+        cells = [seconds.get(profile, {}).get(part) for profile in ("cpu", "gpu")]
+        cells = ["not measured" if took is None else f"{took:.0f}" for took in cells]
         lines.append(f"| {part} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 

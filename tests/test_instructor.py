@@ -246,9 +246,9 @@ def test_a_lesson_has_a_teaching_sheet_with_its_measured_parts(path):
     sheet = (ROOT / "instructor" / "sheets" / f"{path.stem}.md").read_text("utf-8")
     titles = ["## Plan, ", "## What learners stumble over", "## Questions to discuss", "## The open question ("]
     assert "**Aims.**" in sheet and all(title in sheet for title in titles)
-    measured = nbformat.read(path, as_version=4).metadata.get("parts", {}).get("cpu", {})
+    measured = nbformat.read(path, as_version=4).metadata.get("parts", {}).get("cpu", [])
     assert re.findall(r"^\| (.*) \| (\d+) \| (?:\d+|not measured) \|$", sheet, re.MULTILINE) == [
-        (part, f"{seconds:.0f}") for part, seconds in measured.items()
+        (part, f"{seconds:.0f}") for part, seconds in measured
     ]
 
 
