@@ -91,12 +91,15 @@ def test_unknown_words_and_lost_words_are_named_in_one_line_each(tinyldm_command
 
 
 def test_from_a_cold_start_in_any_folder_within_its_memory(tmp_path):
-    peak = "import atexit; atexit.register(lambda: print(open('/proc/self/status').read()))"
-    run = f"{peak if Path('/proc/self/status').exists() else ''}\nimport runpy\nrunpy.run_module('tinyldm', None, '__main__')"
+    status = Path(
+        "/proc/self/status"
+    )  # of Linux; getrusage would count the tests' own memory, which a child begins with
+    report = f"import atexit; atexit.register(lambda: print(open({str(status)!r}).read()))" if status.exists() else ""
+    run = f"{report}\nimport runpy\nrunpy.run_module('tinyldm', None, '__main__')"
     command = [sys.executable, "-c", run, "generate", "7", "--out", "7.png"]
     out = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
     assert pixels(tmp_path / "7.png").shape == (32, 32, 3)
-    if peak in run:  # Linux; getrusage would also count the tests' own memory, which the child begins with
+    if report:
         assert int(re.search(r"VmHWM:\s+(\d+) kB", out)[1]) < 1.2e6
 
 
