@@ -29,11 +29,11 @@ lint: .venv/.installed-dev  ## style only
 lessons: .venv/.installed-dev  ## run all lessons and write their outputs and minutes back
 	$(BIN)/python notebooks/run.py
 
-release: .venv/.installed-dev  ## make the exercises in notebooks/exercises from the lessons
-	$(BIN)/python instructor/release.py
+release: .venv/.installed-dev  ## the exercises from the lessons; VARIANT=seed: private ones, with other numbers
+	$(BIN)/python instructor/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
-grade: .venv/.installed-dev  ## SUBMISSIONS=folder-or-zip: grades.csv and feedback; runs students' code, see instructor/
-	$(BIN)/python instructor/grade.py $(SUBMISSIONS)
+grade: .venv/.installed-dev  ## SUBMISSIONS=folder-or-zip [VARIANT=seed]; runs students' code, see instructor/
+	$(BIN)/python instructor/grade.py "$(SUBMISSIONS)" $(if $(VARIANT),--variant "$(VARIANT)")
 
 clean:  ## remove .venv and everything that the commands wrote
 	rm -rf .venv build outputs graded $(DEMO) *.egg-info .pytest_cache .ruff_cache

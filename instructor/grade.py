@@ -27,6 +27,7 @@ import typer
 from release import LESSONS, release
 from repair import repair
 from tqdm import tqdm
+from variant import MARK
 
 COLUMNS = ("student", "lesson", "points", "of", "by_hand", "exercises", "notes", "file")
 
@@ -94,7 +95,7 @@ def _lesson_by_heading(path: Path) -> str | None:
 class Grader:
     """nbgrader with a course folder of its own."""
 
-    def __init__(self, course: Path, timeout: int):
+    def __init__(self, course: Path, timeout: int, variant: str | None):
         from nbgrader.apps.api import NbGraderAPI
         from traitlets.config import Config
 
@@ -105,14 +106,14 @@ class Grader:
         config.Execute.interrupt_on_timeout = True
         config.OverwriteCells.add_missing_cells = True
         config.NbConvertBase.log_level = 50
-        self.course, self.api, self.released = course, NbGraderAPI(config=config), {}
+        self.course, self.api, self.released, self.variant = course, NbGraderAPI(config=config), {}, variant
 
     def prepare(self, lesson: str) -> None:
         """Tell nbgrader of a lesson: its graded cells and their points."""
         if lesson in self.released:
             return
         complete = nbformat.read(LESSONS / f"{lesson}.ipynb", as_version=4)
-        self.released[lesson] = release(complete)
+        self.released[lesson] = release(complete, self.variant)
         source, _ = repair(self.released[lesson], self.released[lesson])
         target = self.course / "source" / lesson / f"{lesson}.ipynb"
         target.parent.mkdir(parents=True)
@@ -123,6 +124,8 @@ class Grader:
         """Repair and grade a notebook; what happened stands in the submission."""
         notebook = nbformat.read(submission.file, as_version=4)
         nbformat.validate(notebook)
+        if not self.variant and MARK in "".join(cell.source for cell in notebook.cells):
+            raise ValueError("it is a private variant: grade it with VARIANT=seed, the one of its release")
         ready, submission.notes[len(submission.notes) :] = repair(notebook, self.released[submission.lesson])
         target = self.course / "submitted" / key / submission.lesson / f"{submission.lesson}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,9 +142,8 @@ class Grader:
             raise RuntimeError((result.get("error") or result.get("log") or "nbgrader failed").strip().splitlines()[-1])
 
 
-def grade_all(submissions: list[Submission], course: Path, feedback: Path, timeout: int) -> None:
+def grade_all(submissions: list[Submission], grader: Grader, feedback: Path) -> None:
     """Grade every submission; one that fails is reported and stops nobody else's."""
-    grader = Grader(course, timeout)
     latest = {(s.student, s.lesson): s for s in submissions}
     for number, submission in enumerate(tqdm(submissions, unit="notebook")):
         if submission.lesson is None:
@@ -153,7 +155,7 @@ def grade_all(submissions: list[Submission], course: Path, feedback: Path, timeo
             try:
                 grader.prepare(submission.lesson)
                 grader.grade(submission, key)
-                page = course / "feedback" / key / submission.lesson / f"{submission.lesson}.html"
+                page = grader.course / "feedback" / key / submission.lesson / f"{submission.lesson}.html"
                 shutil.copy(page, feedback / f"{submission.student} {submission.lesson}.html".replace("/", "-"))
             except Exception as error:  # whatever a stranger's file can cause
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -164,6 +166,7 @@ def main(
     submissions: Annotated[Path, typer.Argument(exists=True, help="Folder or zip of notebooks that were handed in.")],
     out: Annotated[Path, typer.Option(help="Folder for grades.csv and feedback/.")] = Path("graded"),
     timeout: Annotated[int, typer.Option(min=1, help="Seconds that a cell may run.")] = 60,
+    variant: Annotated[str | None, typer.Option(help="What `make release VARIANT=...` was given.")] = None,
 ) -> None:
     """Grade notebooks. This runs the code in them: read instructor/README.md first."""
     os.environ["TINYLDM_PROFILE"] = "fast"
@@ -174,7 +177,7 @@ def main(
             with zipfile.ZipFile(submissions) as archive:
                 archive.extractall(Path(temporary) / "zip")
         found = find(submissions if submissions.is_dir() else Path(temporary) / "zip")
-        grade_all(found, Path(temporary) / "course", out / "feedback", timeout)
+        grade_all(found, Grader(Path(temporary) / "course", timeout, variant), out / "feedback")
     with (out / "grades.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, COLUMNS)
         table.writeheader()

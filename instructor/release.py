@@ -1,31 +1,34 @@
 """Make the exercises from the lessons: ``make release``.
 
-    python instructor/release.py            # writes notebooks/exercises/
-    python instructor/release.py FOLDER     # somewhere else
+    python instructor/release.py                    # writes notebooks/exercises/
+    python instructor/release.py --variant SEED     # other numbers in the exercises (`variant`): private/SEED/
 
 The lessons stay the single source. In a release answers are stubs that raise ``NotImplementedError`` with the
 exercise's name, outputs are gone, check cells are locked, and links and the Colab badge lead to where the release lies.
-The same lessons give the same files, byte for byte.
+The same lessons, and the same seed, give the same files, byte for byte.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import nbformat
+import typer
+from variant import SOLUTION, TITLE, vary
 
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
 EXERCISES = LESSONS / "exercises"
-SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION$", re.DOTALL | re.MULTILINE)
+PRIVATE = LESSONS.parent / "private"
+BADGE = re.compile(r"\[!\[Open in Colab\]\(.*?\)\]\(.*?\)")
+UPLOAD = "*Open this file in JupyterLab, or upload it to [Colab](https://colab.research.google.com).*"
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?", re.DOTALL | re.MULTILINE)
-TITLE = re.compile(r"^### Exercise (\d+)\.(\d+): (.*)$", re.MULTILINE)
 
 
-def release(lesson):
-    """A lesson as an assignment; the notebook that is given stays as it is."""
-    notebook = nbformat.from_dict(lesson)
+def release(lesson, variant: str | None = None):
+    """A lesson as an assignment, public or a private ``variant``; the notebook that is given stays as it is."""
+    notebook = vary(lesson, variant) if variant else nbformat.from_dict(lesson)
     titles = {f"ex-{int(a)}-{b}": f"exercise {int(a)}.{b}: {title}" for a, b, title in TITLE.findall(_text(notebook))}
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -40,6 +43,7 @@ def release(lesson):
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../")
             cell.source = cell.source.replace("/main/notebooks/", "/main/notebooks/exercises/")
+            cell.source = BADGE.sub(UPLOAD, cell.source) if variant else cell.source
     for measured in ("minutes", "parts"):
         notebook.metadata.pop(measured, None)
     return notebook
@@ -56,15 +60,20 @@ def _clear(cell, title: str) -> None:
     cell.metadata.pop("jupyter", None)
 
 
-def main(arguments: list[str]) -> None:
-    """Write all exercises."""
-    folder = Path(arguments[0]) if arguments else EXERCISES
+def main(
+    variant: Annotated[str | None, typer.Option(help="A private variant: any word, the same one for grading.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: notebooks/exercises or private/VARIANT).")] = None,
+) -> None:
+    """Make the exercises from the lessons."""
+    if variant and not re.fullmatch(r"[\w.-]*\w", variant):
+        raise typer.BadParameter(f"letters, digits, '.', '-' and '_' only, not {variant!r}", param_hint="--variant")
+    folder = out or (PRIVATE / variant if variant else EXERCISES)
     folder.mkdir(parents=True, exist_ok=True)
     lessons = sorted(LESSONS.glob("[0-9][0-9]_*.ipynb"))
     for path in lessons:
-        nbformat.write(release(nbformat.read(path, as_version=4)), folder / path.name)
+        nbformat.write(release(nbformat.read(path, as_version=4), variant), folder / path.name)
     print(f"{len(lessons)} lessons as exercises in {folder}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    typer.run(main)

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LESSON = "02_small"
+LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 pytest.importorskip("nbgrader", reason="the extra 'grade' is not installed")
 
@@ -63,7 +64,6 @@ def small_lesson():
 @pytest.fixture
 def tools(monkeypatch, tmp_path):
     """The instructor's modules, working on one small lesson."""
-    monkeypatch.syspath_prepend(ROOT / "instructor")
     import grade
     import release
     import repair
@@ -73,19 +73,23 @@ def tools(monkeypatch, tmp_path):
     nbformat.write(small_lesson(), lessons / f"{LESSON}.ipynb")
     monkeypatch.setattr(release, "LESSONS", lessons)
     monkeypatch.setattr(grade, "LESSONS", lessons)
-    yield grade, release, repair
-    for name in ("grade", "release", "repair"):
-        sys.modules.pop(name)
+    return grade, release, repair
 
 
-def solved(release, *names: str):
-    """The released lesson with right answers for the named exercises, and an answer to the question."""
-    notebook = release.release(small_lesson())
-    right = {"double": "def double(a):\n    return a + a", "root": "def root(a):\n    return round(math.sqrt(3 * a))"}
+def exercises_of(lesson) -> list[str]:
+    """The names of its graded functions, in their order."""
+    marked = [cell.metadata.get("nbgrader", {}) for cell in lesson.cells if cell.cell_type == "code"]
+    return [marks["grade_id"] for marks in marked if marks.get("solution")]
+
+
+def solved(release, lesson, *names: str, variant: str | None = None):
+    """A lesson as released, with its answers put back for the named exercises, and words for the open question."""
+    notebook = release.release(lesson, variant)
+    complete = release.vary(lesson, variant) if variant else lesson
     for cell in notebook.cells:
-        for name in names:
-            if cell.source.startswith(f"def {name}"):
-                cell.source = right[name]
+        if cell.metadata.get("nbgrader", {}).get("grade_id") in names:
+            source = cell_of(complete, cell.metadata.nbgrader.grade_id).source
+            cell.source = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", source, flags=re.MULTILINE)
         if cell.source == "*Your answer:*":
             cell.source = "*Your answer:* since"
     return notebook
@@ -117,84 +121,131 @@ def from_colab(notebook):
 # ---------------------------------------------------------------- a class
 
 
-def hand_in(tools, folder: Path) -> dict[str, tuple]:
-    """One file of every kind; for each student the points expected, and a word that the notes must have."""
-    _, release, _ = tools
-    both, one = solved(release, "double", "root"), solved(release, "root")
-    class_ = {"all right": (solved(release, "double", "root"), 4, ""), "all stubs": (solved(release), 0, "")}
+def hand_in(release, lesson, name: str, folder: Path) -> dict[str, tuple]:
+    """Twenty files of every kind; for each student the points expected, and a word that the notes must have."""
+    first, *others = every = exercises_of(lesson)
+    points = {e: cell_of(lesson, f"{e}-check").metadata.nbgrader.points for e in every}
+    most, rest = sum(points.values()), sum(points[e] for e in others)
 
-    edited = solved(release, "root")
-    cell_of(edited, "ex-2-1-check").source = "# check (locked)\nassert True"
-    class_["check edited"] = (edited, 2, "")
+    def answers(*names: str):
+        return solved(release, lesson, *names)
 
-    deleted = solved(release, "root")
-    deleted.cells.remove(cell_of(deleted, "ex-2-1-check"))
-    class_["check deleted"] = (deleted, 2, "ex-2-1-check: was missing")
+    def with_first(source: str, *names: str):
+        notebook = answers(*names)
+        cell_of(notebook, first).source = source
+        return notebook
 
-    class_["stripped"] = (without_metadata(solved(release, "double", "root")), 4, "lost its metadata")
+    def without(cell_name: str):
+        notebook = answers(*others)
+        notebook.cells.remove(cell_of(notebook, cell_name))
+        return notebook
 
-    doubled = solved(release, "double", "root")
-    at = doubled.cells.index(cell_of(doubled, "ex-2-1"))
+    function = re.search(r"def (\w+)\(", cell_of(lesson, first).source)[1]
+    class_ = {"all right": (answers(*every), most, ""), "all stubs": (answers(), 0, "")}
+    class_["only the first"] = (answers(first), points[first], "")
+    class_["first wrong"] = (with_first(f"def {function}(*all):\n    return 17", *others), rest, "")
+    class_["endless"] = (with_first(f"def {function}(*all):\n    while True:\n        pass", *others), rest, "")
+    class_["check deleted"] = (without(f"{first}-check"), rest, f"{first}-check: was missing")
+    class_["answer deleted"] = (without(first), rest, f"{first}: was missing")
+    class_["stripped"] = (without_metadata(answers(*every)), most, "lost its metadata")
+    class_["colab"] = (from_colab(answers(*every)), most, "kernel 'ir' became python3")
+    class_["Zoë Müller"] = (answers(*every), most, "")
+
+    edited = answers(*others)
+    cell_of(edited, f"{first}-check").source = "# check (locked)\nassert True"
+    class_["check edited"] = (edited, rest, "")
+
+    doubled = answers(*every)
+    at = doubled.cells.index(cell_of(doubled, first))
     doubled.cells.insert(at, nbformat.from_dict(doubled.cells[at]))
-    doubled.cells[at].source = "def double(a):\n    return 5  # first try"
-    class_["doubled"] = (doubled, 4, "ex-2-1: a copy of the cell does not count")
+    doubled.cells[at].source = f"def {function}(*all):\n    return 5  # first try"
+    class_["doubled"] = (doubled, most, f"{first}: a copy of the cell does not count")
 
-    extra = solved(release, "double", "root")
+    extra = answers(*every)
     extra.cells.insert(4, code("1 / 0"))
-    class_["extra error"] = (extra, 4, "")
+    class_["extra error"] = (extra, most, "")
 
-    endless = solved(release, "root")
-    cell_of(endless, "ex-2-1").source = "def double(a):\n    while True:\n        pass"
-    class_["endless"] = (endless, 2, "")
-
-    unknown = solved(release, "double", "root")
+    unknown = answers(*every)
     unknown.metadata.kernelspec = {"name": "julia", "display_name": "Julia"}
-    class_["kernel"] = (unknown, 4, "kernel 'julia' became python3")
-    class_["colab"] = (from_colab(solved(release, "double", "root")), 4, "kernel 'ir' became python3")
-    class_["Zoë Müller"] = (both, 4, "")
+    class_["kernel"] = (unknown, most, "kernel 'julia' became python3")
     for student, (notebook, _, _) in class_.items():
-        nbformat.write(notebook, folder / f"{student} {LESSON}.ipynb")
+        nbformat.write(notebook, folder / f"{student} {name}.ipynb")
 
     twice = folder / "twice"  # a folder for a student, with two submissions; the newer one counts
     twice.mkdir()
-    nbformat.write(both, twice / f"{LESSON}.ipynb")
-    nbformat.write(one, twice / f"{LESSON} (1).ipynb")
-    os.utime(twice / f"{LESSON}.ipynb", (1, 1))
-    (folder / f"no notebook {LESSON}.ipynb").write_text("%PDF-1.4")
-    (folder / f"empty {LESSON}.ipynb").write_text("")
+    nbformat.write(answers(*every), twice / f"{name}.ipynb")
+    nbformat.write(answers(*others), twice / f"{name} (1).ipynb")
+    os.utime(twice / f"{name}.ipynb", (1, 1))
+    nbformat.write(answers(*every), folder / "homework.ipynb")
+    (folder / f"no notebook {name}.ipynb").write_text("%PDF-1.4")
+    (folder / f"empty {name}.ipynb").write_text("")
     (folder / "essay.docx").write_text("About diffusion")
     expected = {student: (points, note) for student, (_, points, note) in class_.items()}
     return expected | {
-        "twice": (2, ""),
+        "twice": (rest, ""),
+        "homework": (most, ""),
         "no notebook": ("", "not graded"),
         "empty": ("", "not graded"),
         "essay": ("", "neither its name nor its heading"),
     }
 
 
-def test_a_class_gets_the_right_grades(tools, tmp_path):
-    grade, *_ = tools
+def rows_of(out: Path) -> list[dict]:
+    with (out / "grades.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("path", "timeout"), [(None, 4), pytest.param(LESSONS[2], 20, marks=pytest.mark.full)], ids=["small", "real"]
+)
+def test_a_class_gets_the_right_grades(tools, monkeypatch, tmp_path, path, timeout):
+    grade, release, _ = tools
+    lesson, name = (small_lesson(), LESSON) if path is None else (nbformat.read(path, as_version=4), path.stem)
+    if path:
+        monkeypatch.setattr(grade, "LESSONS", path.parent)
     folder, out = tmp_path / "handed in", tmp_path / "graded"
     folder.mkdir()
-    expected = hand_in(tools, folder)
+    expected = hand_in(release, lesson, name, folder)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    grade.main(folder, out, timeout=4)
+    grade.main(folder, out, timeout=timeout)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    with (out / "grades.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(before)
+    rows = rows_of(out)
+    assert len(rows) == len(before) == 20
     newest = {row["student"]: row for row in rows if "a newer one" not in row["notes"]}
     assert set(newest) == set(expected)
+    most = f"{expected['all right'][0] + 3:.1f}"  # with those of the open question
     for student, (points, note) in expected.items():
         row = newest[student]
         got = float(row["points"]) if row["points"] else ""
         assert got == points and note in row["notes"], row
         if points != "":
-            assert (row["of"], row["by_hand"]) == ("7.0", "3.0")
-            page = (out / "feedback" / f"{student} {LESSON}.html").read_text("utf-8")
+            assert (row["of"], row["by_hand"]) == (most, "3.0")
+            page = (out / "feedback" / f"{student} {name}.html").read_text("utf-8")
             assert "Comments" in page or "Score" in page
     assert sum("a newer one" in row["notes"] for row in rows) == 1
-    assert newest["check edited"]["exercises"] == "ex-2-1 0/2; ex-2-2 2/2"
+    assert "-1 0/2; " in newest["check edited"]["exercises"]
+
+
+def test_a_private_variant_is_graded_with_its_seed(tools, monkeypatch, tmp_path):
+    grade, release, _ = tools
+    path = LESSONS[2]
+    monkeypatch.setattr(grade, "LESSONS", path.parent)
+    lesson, folder = nbformat.read(path, as_version=4), tmp_path / "handed in"
+    folder.mkdir()
+    names = exercises_of(lesson)
+    copied = solved(release, lesson, variant="autumn")
+    for name in names:
+        cell_of(copied, name).source = cell_of(lesson, name).source  # found in the public lesson
+    nbformat.write(solved(release, lesson, *names, variant="autumn"), folder / f"own {path.stem}.ipynb")
+    nbformat.write(copied, folder / f"copied {path.stem}.ipynb")
+    nbformat.write(solved(release, lesson, *names), folder / f"public {path.stem}.ipynb")
+    grade.main(folder, tmp_path / "a", timeout=20, variant="autumn")
+    assert {row["student"]: row["points"] for row in rows_of(tmp_path / "a")} == {
+        "own": "8.0", "copied": "0.0", "public": "0.0"
+    }  # fmt: skip
+    (folder / f"public {path.stem}.ipynb").unlink()
+    grade.main(folder, tmp_path / "b", timeout=20)
+    assert all("grade it with VARIANT=" in row["notes"] for row in rows_of(tmp_path / "b"))
 
 
 def test_a_zip_is_read_like_a_folder(tools, tmp_path):
@@ -202,9 +253,9 @@ def test_a_zip_is_read_like_a_folder(tools, tmp_path):
 
     grade, release, _ = tools
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        archive.writestr(f"moodle/anna_{LESSON}.ipynb", nbformat.writes(solved(release, "double")))
+        archive.writestr(f"moodle/anna_{LESSON}.ipynb", nbformat.writes(solved(release, small_lesson(), "ex-2-1")))
     grade.main(tmp_path / "all.zip", tmp_path / "graded", timeout=20)
-    (row,) = csv.DictReader((tmp_path / "graded" / "grades.csv").open(encoding="utf-8"))
+    (row,) = rows_of(tmp_path / "graded")
     assert (row["student"], row["points"]) == ("anna", "2.0")
 
 
@@ -221,7 +272,7 @@ def test_the_student_is_what_the_name_says_beside_the_lesson(tools, tmp_path, na
     grade, release, _ = tools
     path = tmp_path / "in" / name
     path.parent.mkdir(parents=True)
-    nbformat.write(solved(release), path)
+    nbformat.write(release.release(small_lesson()), path)
     (found,) = grade.find(tmp_path / "in")
     assert (found.student, found.lesson) == (student, LESSON)
 
@@ -230,15 +281,12 @@ def test_a_notebook_whose_name_says_nothing_is_known_by_its_heading(tools, tmp_p
     grade, release, _ = tools
     folder = tmp_path / "in"
     folder.mkdir()
-    nbformat.write(solved(release), folder / "homework.ipynb")
+    nbformat.write(release.release(small_lesson()), folder / "homework.ipynb")
     (found,) = grade.find(folder)
     assert (found.student, found.lesson) == ("homework", LESSON)
 
 
 # ---------------------------------------------------------------- teaching sheets
-
-
-LESSONS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -268,12 +316,29 @@ def test_a_release_has_stubs_with_names_and_no_answers_or_outputs(tools):
     assert lesson.cells[1].outputs and "BEGIN SOLUTION" in cell_of(lesson, "ex-2-1").source, "the lesson is as it was"
 
 
+def make_release(*arguments):
+    command = [sys.executable, ROOT / "instructor" / "release.py", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
+
+
 def test_the_same_lessons_give_the_same_files(tmp_path):
     for name in ("a", "b"):
-        subprocess.run([sys.executable, ROOT / "instructor" / "release.py", tmp_path / name], check=True)
+        make_release("--out", tmp_path / name)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
     for name in files:
         made = (tmp_path / "a" / name).read_bytes()
         assert made == (tmp_path / "b" / name).read_bytes()
         assert made == (ROOT / "notebooks" / "exercises" / name).read_bytes(), f"run `make release`: {name} is old"
+
+
+def test_a_variant_is_made_again_from_its_seed_and_names_no_public_page(tmp_path):
+    for name, seed in (("a", "autumn"), ("b", "autumn"), ("c", "spring")):
+        assert make_release("--variant", seed, "--out", tmp_path / name).returncode == 0
+    for path in sorted((tmp_path / "a").iterdir()):
+        made = path.read_bytes()
+        assert made == (tmp_path / "b" / path.name).read_bytes() != (tmp_path / "c" / path.name).read_bytes()
+        text = made.decode()
+        assert "colab-badge" not in text and "autumn" not in text and "### BEGIN" not in text
+    refused = make_release("--variant", "../up")
+    assert refused.returncode == 2 and "'../up'" in refused.stderr

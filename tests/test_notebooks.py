@@ -3,10 +3,8 @@
 import ast
 import contextlib
 import importlib.metadata
-import io
 import pkgutil
 import re
-import sys
 import tomllib
 from pathlib import Path
 
@@ -194,50 +192,14 @@ def test_nobody_is_told_an_answer_before_trying(path):
         assert cell.cell_type == "markdown" or cell.metadata.cellView == "form", "Colab shows the answer"
 
 
-def imports_of(notebook) -> str:
-    """All import statements of a lesson, each alone, so that a check can run without the lesson around it."""
-    nodes = [n for cell in code_cells(notebook) for n in ast.parse(plain(cell.source)).body]
-    return "\n".join(ast.unparse(n) for n in nodes if isinstance(n, ast.Import | ast.ImportFrom))
-
-
-def run_check(notebook, answer: str, check: str) -> None:
-    space = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        exec(imports_of(notebook), space)
-        exec(answer, space)
-        exec(check, space)
-
-
-EXERCISES = [
-    pytest.param(path, answer.source, check.source, id=answer.metadata.nbgrader.grade_id)
-    for path in PATHS
-    for notebook in [read(path)]
-    for answer, check in zip(
-        graded(notebook, solution=True, grade=False), graded(notebook, solution=False, grade=True), strict=True
-    )
-]
-
-
-@pytest.mark.parametrize(("path", "answer", "check"), EXERCISES)
-def test_a_check_passes_with_the_answer_and_fails_without(path, answer, check):
-    notebook = read(path)
-    run_check(notebook, answer, check)
-    with pytest.raises(NotImplementedError):  # what nbgrader puts in the answer's place
-        run_check(notebook, SOLUTION.sub(r"\1raise NotImplementedError()", answer), check)
-    with pytest.raises(AssertionError, match=r"returns nothing"):  # an answer begun, but not finished
-        run_check(notebook, SOLUTION.sub(r"\1pass", answer), check)
-
-
 # ---------------------------------------------------------------- the script that runs them
 
 
 @pytest.fixture
-def runner(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "notebooks")
+def runner():
     import run
 
-    yield run
-    sys.modules.pop("run")
+    return run
 
 
 def small_lesson(path: Path, *sources: str) -> Path:
