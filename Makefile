@@ -20,7 +20,7 @@ demo: .venv/.installed  ## four prompts become one picture
 test: lint  ## every check, every test, every lesson in its fast form
 	TINYLDM_PROFILE=fast $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env
 
-test-full: .venv/.installed-dev  ## Stable Diffusion 1.x at its real size against diffusers; 8 GB of memory
+test-full: .venv/.installed-dev  ## the slow ones: Stable Diffusion 1.x at its real size (8 GB), a class of twenty
 	$(BIN)/python -m pytest -q -m full
 
 lint: .venv/.installed-dev  ## style only

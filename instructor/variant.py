@@ -25,8 +25,9 @@ from repair import plain
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION$", re.DOTALL | re.MULTILINE)
 TITLE = re.compile(r"^### Exercise (\d+)\.(\d+): (.*)$", re.MULTILINE)
 MARK = "**In your version:**"
-NOTE = "# Your version differs from the usual one, of which the checks below speak. This makes yours like it."
-REMINDER = "# Mind what is different in your version: see above."
+REMINDER = "# Mind what is different in your version: see above. (The line in quotes tells of the usual one.)"
+NOTE = """# Your version differs from the usual one, of which the messages below speak. This makes yours like it.
+print("If a message puzzles you: it means the usual version. Did you do what is different in yours?")"""
 DOUBLINGS = (2, 4, 8, 16)  # multiplying by them and dividing again changes no bit
 FEW = (3, 4, 5, 6, 7)
 MANY = (10, 20, 50, 200, 500, 1000)
@@ -71,7 +72,7 @@ def counted(says: str, numbers: tuple = MANY) -> Twist:
 TWISTS = {
     "ex-0-1": Twist(
         "this tokenizer's numbers are N higher than CLIP's: the start mark is 49406 + N, the end mark 49407 + N, and "
-        "the words come with such numbers.",
+        "N is already added to those in `words`.",
         MANY,
         ask="words = [number + N for number in words]",
         take="words = [number - N for number in words]",
@@ -79,9 +80,12 @@ TWISTS = {
         give="[number + N for number in answer]",
     ),
     "ex-0-2": result(
-        "count bytes. A number of the picture takes 1 byte, one of the latents takes N.", "(1 / N)", DOUBLINGS
+        "count bytes: how many has the picture for each byte of the latents? A number of the picture takes 1 byte, one "
+        "of the latents N.",
+        "(1 / N)",
+        DOUBLINGS,
     ),
-    "ex-0-3": larger("image", "pixels lie between -N and N (beyond which values happen), where above it was -1 and 1."),
+    "ex-0-3": larger("image", "pixels lie between -N and N instead of -1 and 1, and values beyond those happen."),
     "ex-1-1": Twist(
         "take logarithms to the base N instead of natural ones.",
         (2, 3, 5, 10),
@@ -92,8 +96,8 @@ TWISTS = {
     "ex-1-3": result("this forger wants lists N times as long: multiply all numbers of the walk by N.", "N", DOUBLINGS),
     "ex-1-4": larger("shares", "you get counts, not shares: how many of N pictures show each digit.", MANY),
     "ex-2-1": larger("noise", "`noise` comes with a standard deviation of N. The step needs one of 1: divide first."),
-    "ex-2-2": larger("x0", "the pixels of `x0` lie between -N and N. Bring them to -1 and 1 first, not the noise."),
-    "ex-2-3": result("return the clean picture N times as bright, with pixels between -N and N.", "N"),
+    "ex-2-2": larger("x0", "`x0` comes N times too large. Divide it, not the noise, by N first."),
+    "ex-2-3": result("return the clean picture multiplied by N.", "N"),
     "ex-2-4": Twist(
         "find the first t at which the SNR is below N.",
         (0.25, 0.5, 2, 3, 4),
@@ -108,12 +112,7 @@ TWISTS = {
         ask="usual_model = model\nmodel = lambda x, t: usual_model(x, t - N)",
         take="told = model\nmodel = lambda x, t: told(x, t + N)",
     ),
-    "ex-4-1": Twist(
-        "`a` and `a_next` count in parts of N, so that N itself means ᾱ = 1.",
-        MANY,
-        ask="a, a_next = a * N, a_next * N",
-        take="a, a_next = a / N, a_next / N",
-    ),
+    "ex-4-1": larger("eps", "the network's answer `eps` comes N times too large: divide it by N first."),
     "ex-4-2": larger("z", "`z` comes with a standard deviation of N. The formula's has one of 1.", FEW),
     "ex-4-3": Twist(
         "`visited` counts steps from N, but `take_apart` counts from 0, so tell it t - N.",
@@ -162,10 +161,15 @@ TWISTS = {
         take="scores = scores * N",
     ),
     "ex-7-3": larger("q", "divide the scores by N · √d instead of √d, so that attention looks less sharply.", FEW),
-    "ex-7-4": larger("s", "the slider counts differently: s = N follows the prompt plainly, 2 · N exaggerates.", MANY),
-    "ex-8-1": larger("strength", "`strength` goes from 0 to N instead of from 0 to 1.", MANY),
+    "ex-7-4": larger("s", "`s` comes N times as large: N does what 1 did above, 2 · N what 2 did.", MANY),
+    "ex-8-1": larger("strength", "`strength` goes from 0 to N, not from 0 to 1; outside of that it is an error.", MANY),
     "ex-8-2": larger("noise", "`noise` comes with a standard deviation of N, but `add_noise` wants one of 1."),
-    "ex-8-3": larger("mask", "the mask is N instead of 1 where something new is wanted.", (15, 31, 127, 255)),
+    "ex-8-3": Twist(
+        "the mask is 0 where something new is wanted, and N where the known must stay.",
+        (2, 15, 31, 127, 255),
+        ask="mask = N * (1 - mask)",
+        take="mask = 1 - mask / N",
+    ),
     "ex-9-1": result("return bytes, N for each weight.", "N", DOUBLINGS),
     "ex-9-2": Twist(
         "this layout counts its entries from N: what is `input_blocks.0.0` above is `input_blocks.N.0`.",

@@ -167,6 +167,15 @@ def test_the_learning_rate_rises_and_then_falls_to_zero_along_a_cosine():
     assert rates == pytest.approx(expected, abs=1e-12)
 
 
+def test_a_restart_begins_a_second_rise_and_fall_and_changes_nothing_before_it():
+    once = replace(SETTINGS, steps=8, warmup=4)
+    rates, alone = (
+        [step.learning_rate for step in run(network(), settings=settings)[0]]
+        for settings in (replace(once, steps=16, restarts=(8, 99)), once)
+    )
+    assert rates == alone + alone
+
+
 def test_the_recorded_learning_rate_is_the_one_that_is_used():
     """Under a constant gradient Adam moves by exactly its learning rate, whatever the gradient's size."""
     model = nn.Linear(1, 1, bias=False)
@@ -358,7 +367,11 @@ def test_a_damaged_checkpoint_is_an_error_that_names_the_file(tmp_path, damage):
     assert not (tmp_path / "trapped").exists()
 
 
-@pytest.mark.parametrize("change", [{"steps": 31}, {"seed": 4}, {"learning_rate": 0.1}, {"batch_size": 16}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 31}, {"seed": 4}, {"learning_rate": 0.1}, {"batch_size": 16}, {"restarts": (9,)}],
+    ids=str,
+)
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change):
     checkpoint = tmp_path / "x.checkpoint"
     run(network(), until=6, checkpoint=checkpoint, save_every=7)

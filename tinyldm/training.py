@@ -28,7 +28,11 @@ LossFunction = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How to train. The learning rate rises for ``warmup`` steps, then falls to zero along a cosine."""
+    """How to train. The learning rate rises for ``warmup`` steps, then falls to zero along a cosine.
+
+    It does so once, or anew from each of the steps in ``restarts``: that is how a training which turned out too short
+    goes on (warm restarts, Loshchilov & Hutter 2017, eq. 5).
+    """
 
     steps: int
     batch_size: int = 128  # over all processes together
@@ -38,6 +42,7 @@ class TrainSettings:
     ema_decay: float = 0.999
     max_grad_norm: float = 1.0
     seed: int = 0
+    restarts: tuple[int, ...] = ()
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "learning_rate"):
@@ -216,8 +221,10 @@ def _mix(seed: int, step: int, rank: int) -> int:
 
 
 def _set_learning_rate(optimizer, step: int, settings: TrainSettings) -> float:
-    rise = min(1.0, (step + 1) / max(1, settings.warmup))
-    rate = settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    edges = [0, *(restart for restart in settings.restarts if restart < settings.steps), settings.steps]
+    start, end = next((a, b) for a, b in itertools.pairwise(edges) if a <= step < b)
+    rise = min(1.0, (step - start + 1) / max(1, settings.warmup))
+    rate = settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
     for group in optimizer.param_groups:
         group["lr"] = rate
     return rate
