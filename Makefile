@@ -33,6 +33,7 @@ release: .venv/.installed-dev  ## the exercises from the lessons; VARIANT=seed: 
 	$(BIN)/python instructor/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
 grade: .venv/.installed-dev  ## SUBMISSIONS=folder-or-zip [VARIANT=seed]; runs students' code, see instructor/
+	@test -n "$(SUBMISSIONS)" || { echo "what shall be graded? make grade SUBMISSIONS=handed-in.zip" >&2; exit 2; }
 	$(BIN)/python instructor/grade.py "$(SUBMISSIONS)" $(if $(VARIANT),--variant "$(VARIANT)")
 
 clean:  ## remove .venv and everything that the commands wrote
