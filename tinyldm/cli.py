@@ -368,7 +368,7 @@ def train_clip(
 
 @train_app.command("ldm")
 def train_ldm(
-    steps: Steps = 20_000,
+    steps: Steps = 34_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -410,7 +410,7 @@ def train_ldm(
         pipeline = TextToImage(vae, text, model, config).to(best_device())
         return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3, restarts=(20_000,))
     _train_and_save("unet", DiffusionModel(config), loss, len(latents), settings, out, measure)
 
 
