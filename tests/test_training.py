@@ -176,6 +176,23 @@ def test_a_restart_begins_a_second_rise_and_fall_and_changes_nothing_before_it()
     assert rates == alone + alone
 
 
+def test_a_restart_goes_on_from_the_averaged_model_with_a_fresh_optimizer():
+    """The gradient turns round at the restart: only an Adam that has forgotten the old one moves by a whole rate."""
+    model = nn.Linear(1, 1, bias=False)
+    uphill = [1.0]
+    settings = replace(SETTINGS, steps=16, restarts=(8,), weight_decay=0.0)
+    steps = train(
+        model, lambda model, index, generator: uphill[0] * model.weight.sum(), ROWS, settings, mixed_precision="no"
+    )
+    for step in steps:
+        if step.index == 7:
+            averaged = step.ema.weight.item()
+            assert averaged != model.weight.item()
+            uphill[0] = -1.0
+        if step.index == 8:
+            assert model.weight.item() - averaged == pytest.approx(step.learning_rate, rel=1e-3)
+
+
 def test_the_recorded_learning_rate_is_the_one_that_is_used():
     """Under a constant gradient Adam moves by exactly its learning rate, whatever the gradient's size."""
     model = nn.Linear(1, 1, bias=False)

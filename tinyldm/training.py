@@ -31,7 +31,7 @@ class TrainSettings:
     """How to train. The learning rate rises for ``warmup`` steps, then falls to zero along a cosine.
 
     It does so once, or anew from each of the steps in ``restarts``: that is how a training which turned out too short
-    goes on (warm restarts, Loshchilov & Hutter 2017, eq. 5).
+    goes on (warm restarts, Loshchilov & Hutter 2017, eq. 5), from the averaged model and with a fresh optimizer.
     """
 
     steps: int
@@ -119,6 +119,9 @@ def train(
     for step in range(start, settings.steps):
         index = rows_of_step(num_rows, share * world, step, settings.seed)[rank * share : (rank + 1) * share]
         generator = torch.Generator().manual_seed(_mix(settings.seed, step, rank))
+        if step in settings.restarts:
+            model.load_state_dict(ema.module.state_dict())
+            optimizer.state.clear()
         rate = _set_learning_rate(optimizer, step, settings)
         value = wrapped(index, generator)
         accelerator.backward(value)
