@@ -13,8 +13,8 @@ import textwrap
 import pytest
 from answers import RIGHT, WRONG
 from repair import imports_of
-from test_notebooks import PATHS, SOLUTION, graded, read, text_of
-from variant import MARK, TWISTS, answer, drawn, vary
+from test_notebooks import PATHS, graded, read, text_of
+from variant import MARK, SOLUTION, TWISTS, answer, drawn, vary
 
 VERSIONS = [None, "autumn"]  # None: the public one
 

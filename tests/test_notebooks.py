@@ -13,13 +13,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from repair import plain
+from variant import SOLUTION
 
 import tinyldm
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PATHS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION", re.DOTALL | re.MULTILINE)
 
 HEADINGS = [
     "## What you will be able to do", "## Set-up", "## Where we are", "## Exercises", "## What can go wrong",
@@ -39,11 +40,6 @@ def code_cells(notebook) -> list:
 
 def text_of(notebook) -> str:
     return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-
-
-def plain(source: str) -> str:
-    """Code without the lines that only a notebook understands."""
-    return re.sub(r"^( *)%.*$", r"\1pass", source, flags=re.MULTILINE)
 
 
 def graded(notebook, **flags: bool) -> list:
