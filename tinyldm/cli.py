@@ -368,7 +368,7 @@ def train_clip(
 
 @train_app.command("ldm")
 def train_ldm(
-    steps: Steps = 34_000,
+    steps: Steps = 50_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -410,7 +410,7 @@ def train_ldm(
         pipeline = TextToImage(vae, text, model, config).to(best_device())
         return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=1e-3, restarts=(20_000,))
+    settings = _settings(steps, batch_size, seed, learning_rate=1e-3, restarts=(20_000, 34_000))
     _train_and_save("unet", DiffusionModel(config), loss, len(latents), settings, out, measure)
 
 
@@ -615,7 +615,7 @@ def _train_and_save(name, model, loss, rows, settings, out, measure, part=None) 
         return
     hardware = _hardware()
     torch.set_num_threads(os.cpu_count())  # the other processes are done: their cores help to measure
-    trained = last.ema.eval().cpu()
+    trained = last.ema.eval().cpu().half().float()  # as the file will hold it
     figures = measure(trained)
     trained = getattr(trained, part) if part else trained
     _save(name, trained, out, settings.seed, last.seconds, hardware, figures)
