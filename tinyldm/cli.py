@@ -444,7 +444,7 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 5000,
+    steps: Steps = 6000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -463,7 +463,7 @@ def train_pixel(
     shape = {"in_channels": 1, "out_channels": 1, "block_out_channels": (16, 48, 96, 128), "norm_num_groups": 8}
     unet = UNetConfig(**shape, attention=(False,) * 4, context_dim=None)
     sampling = {"sampler": "ddpm", "num_inference_steps": 50}
-    config = DiffusionConfig(unet, 32, "cosine", False, "epsilon", **sampling)
+    config = DiffusionConfig(unet, 32, "cosine", False, "v_prediction", **sampling)
     schedule = config.schedule()
 
     def loss(model, index, generator):
@@ -471,7 +471,7 @@ def train_pixel(
         t = _even_steps(len(index), len(schedule), generator)
         noise = torch.randn(x0.shape, generator=generator)
         prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device))
-        return F.mse_loss(prediction, noise.to(device))
+        return F.mse_loss(prediction, schedule.target(x0, noise, t, config.prediction_type).to(device))
 
     settings = _settings(steps, batch_size, seed, learning_rate=2e-3)
 
