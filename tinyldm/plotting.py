@@ -220,6 +220,7 @@ def live(steps: Iterable, total: int, pictures: Callable[..., Tensor] | None = N
 def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tensor | None = None):
     """Losses over the steps so far, smoothed, with the time that is left, and images beside them."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(9, 2.6), dpi=100, layout="constrained")
     axis, *others = figure.subplots(1, 2 if images is not None else 1, squeeze=False)[0]
@@ -228,11 +229,11 @@ def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tens
         width = min(25, len(values))
         smooth = values.unfold(0, width, 1).mean(1)  # the mean of each ``width`` neighbours
         (line,) = axis.plot(torch.arange(len(smooth)) + width - 1, smooth, label=name)
-        axis.plot(values, color=line.get_color(), alpha=0.2, linewidth=0.5)
+        axis.plot(values, color=line.get_color(), alpha=0.4, linewidth=0.7)
     left = step.seconds / (step.index + 1) * (total - step.index - 1)
     axis.set(xlabel="step", yscale="log", xlim=(0, total))
-    axis.yaxis.set(major_formatter="{x:g}", minor_formatter="{x:g}")
-    axis.tick_params(axis="y", which="both", labelsize=7)
+    axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
+    axis.tick_params(axis="y", labelsize=7)
     axis.set_title(f"step {step.index + 1} of {total}, {left / 60:.1f} minutes left", fontsize=9)
     axis.legend(fontsize=8)
     for other in others:
