@@ -228,7 +228,7 @@ def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tens
         values = torch.tensor(values)
         width = min(25, len(values))
         smooth = values.unfold(0, width, 1).mean(1)  # the mean of each ``width`` neighbours
-        (line,) = axis.plot(torch.arange(len(smooth)) + width - 1, smooth, label=name)
+        (line,) = axis.plot(torch.arange(len(smooth)) + width // 2, smooth, label=name)
         axis.plot(values, color=line.get_color(), alpha=0.4, linewidth=0.7)
     left = step.seconds / (step.index + 1) * (total - step.index - 1)
     axis.set(xlabel="step", yscale="log", xlim=(0, total))
