@@ -444,7 +444,7 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 6000,
+    steps: Steps = 14_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -457,6 +457,7 @@ def train_pixel(
 
     from tinyldm.data import load_mnist
     from tinyldm.pipeline import DiffusionConfig, DiffusionModel
+    from tinyldm.training import best_device, best_precision
     from tinyldm.unet import UNetConfig
 
     images = load_mnist("train").padded()[:rows]
@@ -473,10 +474,13 @@ def train_pixel(
         prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device))
         return F.mse_loss(prediction, schedule.target(x0, noise, t, config.prediction_type).to(device))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=2e-3)
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, restarts=(6_000,))
 
     def measure(model):
-        return _sample_figures(model.images(samples, progress=True))
+        device = best_device()
+        with torch.autocast(device.type, torch.bfloat16, enabled=best_precision() == "bf16"):
+            pictures = model.to(device).images(samples, progress=True)
+        return _sample_figures(pictures.cpu())
 
     _train_and_save("pixel", DiffusionModel(config), loss, len(images), settings, out, measure)
 
