@@ -104,6 +104,7 @@ WRONG = {
         ("return ((image + 1) * 127.5).clamp(0, 255).byte()", "round before"),
     ],
     "ex-1-1": [
+        ("return -real_scores.log().mean() - (1 - fake_scores).log().mean()", "makes it a probability"),
         ("return real_scores.sigmoid().log().mean() + (1 - fake_scores.sigmoid()).log().mean()", "with the minus"),
         ("return -real_scores.sigmoid().log().mean() - fake_scores.sigmoid().log().mean()", "for forgeries it is log"),
         ("return -(1 - real_scores.sigmoid()).log().mean() - fake_scores.sigmoid().log().mean()", "changed places"),
@@ -117,6 +118,7 @@ WRONG = {
         ),
     ],
     "ex-1-2": [
+        ("return -fake_scores.log().mean()", "makes it a probability"),
         ("return fake_scores.sigmoid().log().mean()", "with the minus"),
         ("return -(1 - fake_scores.sigmoid()).log().mean()", "the detective's view"),
         ("return -fake_scores.sigmoid().log().sum()", "the mean, not the sum"),
@@ -185,6 +187,10 @@ WRONG = {
     "ex-4-1": [
         ("return (x - (1 - a) ** 0.5 * eps) / a**0.5", "that is the guess"),
         ("return a_next**0.5 * (x - (1 - a) ** 0.5 * eps) / a**0.5", "the noise is missing"),
+        (
+            "x0 = (x - a**0.5 * eps) / (1 - a) ** 0.5\nreturn (1 - a_next) ** 0.5 * x0 + a_next**0.5 * eps",
+            "four square roots",
+        ),
         ("x0 = (x - (1 - a) * eps) / a\nreturn a_next * x0 + (1 - a_next) * eps", "square roots"),
         ("x0 = (x - (1 - a) ** 0.5 * eps) / a**0.5\nreturn a**0.5 * x0 + (1 - a) ** 0.5 * eps", "same amount of noise"),
     ],
@@ -201,6 +207,12 @@ WRONG = {
             "mean = (x - (1 - alpha) / (1 - a) ** 0.5 * eps) / alpha**0.5\n"
             "return mean + (1 - a_next) / (1 - a) * (1 - alpha) * z",
             "σ² was used",
+        ),
+        (
+            "alpha = a / a_next\n"
+            "mean = (x - (1 - alpha) / (1 - a) ** 0.5 * eps) / alpha**0.5\n"
+            "return mean + (1 - alpha) ** 0.5 * z",
+            "the mean is right",
         ),
         (
             "mean = (x - (1 - a) / (1 - a) ** 0.5 * eps) / a**0.5\n"
@@ -235,7 +247,7 @@ WRONG = {
             "    noise = take_apart(x, t, alphas[i])[0]\n"
             "    x = step(x, noise, torch.randn(x.shape, generator=random), alphas[i], alphas[i + 1])\n"
             "return x",
-            r"\(eps, a, a_next\) were",
+            "the third thing",
         ),
     ],
     "ex-5-1": [
@@ -323,7 +335,8 @@ WRONG = {
     ],
     "ex-7-3": [
         ("return (q @ k.transpose(1, 2)).softmax(-1) @ v", "divide the scores"),
-        ("return (q @ k.transpose(1, 2) / 2**0.5).softmax(-1) @ v", "d is 3 here"),
+        ("return (q @ k.transpose(1, 2) / 2**0.5).softmax(-1) @ v", "q.shape"),
+        ("return (q @ k / q.shape[-1] ** 0.5).softmax(-1) @ v", "k must be transposed"),
         ("return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(1) @ v", "softmax over tokens"),
         ("return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)", "these are the weights"),
     ],
@@ -339,6 +352,10 @@ WRONG = {
             "start from the prediction without",
         ),
         ("a, b = model(x, t, empty), model(x, t, prompt)\nreturn a + s * (b - a)", "one call with a batch of 4"),
+        (
+            "a, b = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([empty, prompt])).chunk(2)\nreturn b",
+            "3.2 without",
+        ),
         (
             "twice = [i.repeat_interleave(2, 0) for i in (x, t)]\n"
             "a, b = model(*twice, torch.cat([empty, prompt])).chunk(2)\nreturn a + s * (b - a)",
