@@ -126,7 +126,11 @@ BAD = {
     "unknown command": (["paint", "7"], "paint"),
     "evaluate 1": (["evaluate", "--n", "1"], "n must be between 2 and 10,000"),
     "a strength without a picture": (["generate", "7", "--strength", "0.5"], "--mask and --strength need --image"),
-    "a picture that is none": (["generate", "7", "--image", "nothing.png"], "nothing.png is not a picture"),
+    "a mask without a picture": (["generate", "7", "--mask", "dot.png"], "--mask and --strength need --image"),
+    "no such picture": (["generate", "7", "--image", "nothing.png"], "nothing.png is not a picture"),
+    "a picture that is none": (["generate", "7", "--image", "binary"], "binary is not a picture"),
+    "a mask that is none": (["generate", "7", "--image", "dot.png", "--mask", "binary"], "binary is not a picture"),
+    "a mask of another size": (["generate", "7", "--image", "dot.png", "--mask", "line.png"], "not 4x4 and 4x1"),
     "a strength of 2": (["generate", "7", "--image", "dot.png", "--strength", "2"], "strength must be between 0 and 1"),
     "an unknown layout": (["export", "x", "--to", "onnx"], "--to must be diffusers or compvis, not 'onnx'"),
     "a layout without its ending": (["export", "x", "--to", "compvis"], "must end in .safetensors"),
@@ -140,11 +144,12 @@ def test_bad_input_gets_one_line_and_code_2_and_leaves_nothing(tinyldm_command, 
     (tmp_path / "prompts.txt").write_text("7\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
     Image.new("L", (4, 4)).save(tmp_path / "dot.png")
+    Image.new("L", (4, 1)).save(tmp_path / "line.png")
     code, out, err = tinyldm_command(*arguments)
     assert code == 2 and out == ""
     assert err.startswith("tinyldm: ") and len(err.strip().splitlines()) == 1
     assert message in err
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["binary", "dot.png", "prompts.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["binary", "dot.png", "line.png", "prompts.txt"]
 
 
 @pytest.mark.parametrize(("layout", "target"), [("diffusers", "folder"), ("compvis", "model.safetensors")])
@@ -186,8 +191,8 @@ def test_a_write_that_fails_half_way_leaves_nothing(tinyldm_command, tmp_path, m
 def test_version_and_help(tinyldm_command):
     assert tinyldm_command("--version")[:2] == (0, f"tinyldm {tinyldm.__version__}\n")
     code, out, _ = tinyldm_command("generate", "--help")
-    for option in ("--prompts", "--negative", "--steps", "--guidance", "--sampler", "--seed", "--count", "--out"):
-        assert option in out
+    options = "prompts negative steps guidance sampler seed count out image mask strength"
+    assert all(f"--{option}" in out for option in options.split())
     assert code == 0
 
 
@@ -196,11 +201,14 @@ def test_a_picture_to_start_from_and_a_mask(tinyldm_command, tmp_path):
     white = Image.new("L", (32, 32), 255)
     white.paste(0, (0, 0, 16, 32))
     white.save("mask.png")
-    start = ["--image", "seven.png", "--seed", 1]
-    assert tinyldm_command("generate", "a thick blue seven", *start, "--out", "blue.png")[0] == 0
-    expected = TextToImage.from_pretrained().image_to_image("seven.png", "a thick blue seven", seed=1)
-    assert (pixels("blue.png") == np.asarray(expected)).all()
+    pipeline, start = TextToImage.from_pretrained(), ["--image", "seven.png", "--seed", 1]
+    for arguments, options in (([], {}), (["--strength", 0.3], {"strength": 0.3})):
+        assert tinyldm_command("generate", "a thick blue seven", *start, *arguments, "--out", "blue.png")[0] == 0
+        expected = pipeline.image_to_image("seven.png", "a thick blue seven", seed=1, **options)
+        assert (pixels("blue.png") == np.asarray(expected)).all()
     assert tinyldm_command("generate", "a blue two", *start, "--mask", "mask.png", "--out", "half.png")[0] == 0
+    expected = pipeline.inpaint("seven.png", "mask.png", "a blue two", seed=1)
+    assert (pixels("half.png") == np.asarray(expected)).all()
     assert (pixels("half.png")[:, :16] == pixels("seven.png")[:, :16]).all()
     assert (pixels("half.png")[:, 16:] != pixels("seven.png")[:, 16:]).any()
 

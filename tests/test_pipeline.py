@@ -3,7 +3,9 @@
 import re
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +14,7 @@ from torch import nn
 from tinyldm.autoencoder import VAE, VAEConfig
 from tinyldm.data import Description
 from tinyldm.evaluation import Judge, prompt_fidelity, read
-from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage, _image_and_mask, guide, to_pil
+from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage, _image_and_mask, _open, guide, to_pil
 from tinyldm.samplers import SAMPLERS, denoiser, sample, timesteps
 from tinyldm.schedule import NoiseSchedule
 from tinyldm.text import PromptWarning, TextConfig, TextEncoder, tokenize
@@ -578,14 +580,37 @@ def test_a_latent_is_drawn_anew_if_any_of_its_pixels_is(pipeline, photo):
     assert changed.nonzero().tolist() == [[9, 9]]
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "1", "CMYK", "I;16"])
-def test_a_picture_of_any_kind_and_size_is_taken(pipeline, tmp_path, mode):
-    picture = Image.new("L", (50, 20), 255).convert(mode) if mode != "I;16" else Image.new(mode, (50, 20), 65535)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "I", "I;16", "I;16B", "1"])
+def test_a_picture_of_any_kind_and_size_is_taken(tmp_path, mode):
+    """Left half black, right half grey, at the bottom a white row; with 16 bits, 257 times the number is the same."""
+    grey, scale = 255 if mode == "1" else 100, 257 if mode.startswith("I") else 1
+    picture = Image.new("I" if scale > 1 else "L", (50, 20), 0)
+    picture.paste(grey * scale, (25, 0, 50, 20))
+    picture.paste(255 * scale, (0, 19, 50, 20))
+    picture = picture.convert(mode)
     picture.save(tmp_path / "picture.tiff")
     for image in (picture, tmp_path / "picture.tiff", str(tmp_path / "picture.tiff")):
-        again = pipeline.image_to_image(image, "7", strength=0)
-        white = pipeline.image_to_image(Image.new("RGB", (32, 32), "white"), "7", strength=0)
-        assert again == white and again.size == (32, 32)
+        again = _open(image)
+        assert (again.mode, again.size) == ("RGB", (50, 20))
+        for place, value in (((3, 3), 0), ((40, 3), grey), ((3, 19), 255)):
+            assert again.getpixel(place) == (value,) * 3
+    assert _image_and_mask(picture, None, 32)[0].shape == (1, 3, 32, 32)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (1, 3, 8, 6), (1, 8, 6), (8, 6), (1, 1, 8, 6)])
+def test_a_picture_may_be_a_tensor_or_an_array(shape):
+    image = torch.zeros(shape)
+    image[..., 5, 2] = 1
+    pixels = np.asarray(_open(image))
+    assert pixels.shape == (8, 6, 3) and (pixels[5, 2] == 255).all() and pixels.sum() == 3 * (255 + 47 * 128)
+    assert (np.asarray(_open(pixels)) == pixels).all() and (np.asarray(_open(pixels[..., 0])) == pixels).all()
+
+
+def test_a_photo_that_a_phone_turned_is_turned_back(tmp_path):
+    picture, exif = Image.new("L", (40, 20)), Image.Exif()
+    exif[0x0112] = 6  # orientation: turn it by 90 degrees clockwise
+    picture.save(tmp_path / "turned.png", exif=exif)
+    assert _open(tmp_path / "turned.png").size == (20, 40)
 
 
 def test_what_is_transparent_is_white_and_a_long_picture_keeps_its_proportions():
@@ -599,18 +624,34 @@ def test_what_is_transparent_is_white_and_a_long_picture_keeps_its_proportions()
 
 BAD_PICTURES = {
     "strength above 1": ({"strength": 1.5}, "strength must be between 0 and 1, not 1.5"),
+    "strength below 0": ({"strength": -0.1}, "strength must be between 0 and 1, not -0.1"),
     "strength not a number": ({"strength": float("nan")}, "strength must be between 0 and 1"),
     "no such file": ({"image": "nowhere.png"}, "nowhere.png is not a picture that can be read"),
-    "not a picture": ({"image": 7}, "7 is not a picture that can be read"),
+    "a file cut off": ({"image": "cut.png"}, "cut.png is not a picture that can be read"),
+    "not a picture": ({"image": 7}, "what is given (int) is not a picture that can be read"),
+    "an array of floats": ({"image": np.zeros((9, 9, 3))}, "what is given (ndarray) is not a picture"),
+    "a bomb": ({"image": "bomb.png"}, "bomb.png is not a picture that can be read"),
+    "four channels": ({"image": torch.zeros(4, 8, 8)}, "floats (3, H, W) in [-1, 1], not float32 (4, 8, 8)"),
+    "many pictures": ({"image": torch.zeros(2, 3, 8, 8)}, "floats (3, H, W) in [-1, 1], not float32 (2, 3, 8, 8)"),
+    "bytes": ({"image": torch.zeros(3, 8, 8, dtype=torch.uint8)}, "(3, H, W) in [-1, 1], not uint8 (3, 8, 8)"),
+    "empty": ({"image": Image.new("RGB", (0, 5))}, "the picture is empty"),
+    "no picture": ({"image": None}, "mask and strength need image"),
+    "a mask without a picture": ({"image": None, "mask": LEFT}, "mask and strength need image"),
     "a mask of another size": ({"mask": Image.new("L", (9, 8))}, "the same size, not 32x32 and 9x8"),
+    "a mask that is none": ({"mask": "cut.png"}, "cut.png is not a picture that can be read"),
 }
 
 
 @pytest.mark.parametrize(("options", "message"), BAD_PICTURES.values(), ids=BAD_PICTURES)
-def test_bad_pictures_get_one_clear_line(pipeline, photo, options, message):
+def test_bad_pictures_get_one_clear_line(pipeline, photo, tmp_path, monkeypatch, calls, options, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)  # a picture of twice as many is refused
+    Image.new("L", (110, 100)).save("bomb.png")
+    to_pil(photo).save("whole.png")
+    Path("cut.png").write_bytes(Path("whole.png").read_bytes()[:-1000])
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
         pipeline.images(["7"], **{"image": photo, "strength": 0.5, **options})
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and not calls
 
 
 def test_methods_for_pictures_are_calls_with_a_picture(pipeline, photo):

@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -228,7 +229,7 @@ class TextToImage:
         """Draw a picture anew: encode it, noise it part of the way, denoise it under the prompt (Meng et al. 2022).
 
         Args:
-            image: a PIL image or a file of any size and kind, or a tensor (3, 32, 32) in [-1, 1].
+            image: a PIL image or file of any size and kind; an array, uint8 (H, W, 3); a tensor (3, H, W) in [-1, 1].
             prompts: one text or many, each applied to the same picture.
             strength: from 0, the picture comes back as the autoencoder sees it, to 1, it no longer matters.
             **options: as for calling.
@@ -265,6 +266,8 @@ class TextToImage:
 
         prompts = _texts(prompts)
         generator = _generator(seed, self.device)
+        if image is None and (mask is not None or "strength" in options):
+            raise ValueError("mask and strength need image, the picture to start from")
         if image is not None:
             image, mask = _image_and_mask(image, mask, self.config.sample_size * self.vae.config.downsampling)
             options["known"] = self.encode(image)
@@ -424,17 +427,28 @@ def _image_and_mask(image, mask, size: int) -> tuple[Tensor, Tensor | None]:
 
 
 def _open(image):
-    """A PIL image in RGB from one of any mode, a file, or a tensor (3, H, W); what is transparent becomes white."""
-    from PIL import Image, UnidentifiedImageError
+    """A PIL image in RGB from one of any mode, a file, an array or a tensor; what is transparent becomes white."""
+    from PIL import Image, ImageOps
 
     if isinstance(image, Tensor):
-        image = to_pil(image.clamp(-1, 1).expand(3, *image.shape[-2:]))
-    elif not isinstance(image, Image.Image):
+        shape = image.shape[1:] if image.ndim == 4 and len(image) == 1 else image.shape
+        if not image.is_floating_point() or len(shape) not in (2, 3) or shape[:-2] not in ((), (1,), (3,)):
+            told = f"{str(image.dtype).removeprefix('torch.')} {tuple(image.shape)}"
+            raise ValueError(f"a picture as a tensor must be floats (3, H, W) in [-1, 1], not {told}")
+        image = to_pil(image.clamp(-1, 1).expand(1, 3, *shape[-2:])[0])
+    else:
+        name = image if isinstance(image, str | Path) else f"what is given ({type(image).__name__})"
         try:
-            image = Image.open(image)
+            if not isinstance(image, Image.Image):
+                image = Image.fromarray(image) if hasattr(image, "__array_interface__") else Image.open(image)
             image.load()
-        except (UnidentifiedImageError, OSError, TypeError, AttributeError) as error:
-            raise ValueError(f"{image} is not a picture that can be read ({error})") from error
+        except (OSError, SyntaxError, TypeError, AttributeError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{name} is not a picture that can be read ({error})") from error
+    if 0 in image.size:
+        raise ValueError("the picture is empty")
+    image = ImageOps.exif_transpose(image)  # a phone notes how it was held
+    if image.mode.startswith("I") and (image.mode != "I" or image.getextrema()[1] > 255):
+        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")  # 16 bits to 8
     paper = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
 
