@@ -4,7 +4,8 @@
     python notebooks/run.py 02_forward_diffusion     # one
 
 A lesson that fails stays as it was. Minutes belong to the profile that they were measured with ("cpu" or "gpu", see
-`tinyldm.training.budget`); those of the other are kept. Those of each part go into the lesson's teaching sheet.
+`tinyldm.training.budget`); those of the other are kept. Those of each part go into the lesson's teaching sheet. The
+profile "fast" is for checks: its outputs are not worth keeping, so it writes nothing.
 """
 
 from __future__ import annotations
@@ -125,16 +126,21 @@ def main(names: list[str]) -> None:
     for path in chosen:
         notebook = nbformat.read(path, as_version=4)
         seconds = execute(notebook)
+        if profile == "fast":
+            print(f"{path.stem}: {sum(seconds):.0f} seconds, nothing written", flush=True)
+            continue
         clean(notebook)
-        if profile != "fast":
-            notebook.metadata.setdefault("minutes", {})[profile] = round(sum(seconds) / 60, 1)
-            notebook.metadata.setdefault("parts", {})[profile] = seconds_by_part(notebook, seconds)
+        measured = {"minutes": round(sum(seconds) / 60, 1), "longest": round(max(seconds), 1)}
+        for name, value in {**measured, "parts": seconds_by_part(notebook, seconds)}.items():
+            notebook.metadata.setdefault(name, {})[profile] = value
         rewrite(notebook, TIMES, minutes_line(notebook.metadata.get("minutes", {})))
         save(notebook, path)
         print(f"{path.stem}: {sum(seconds):.0f} seconds, {path.stat().st_size / 1000:.0f} kB", flush=True)
         sheet = SHEETS / f"{path.stem}.md"
         if sheet.exists():
             sheet.write_text(renewed(PARTS, parts_table(notebook.metadata.get("parts", {})), sheet.read_text()))
+    if profile == "fast":
+        return
     all_lessons = {path: nbformat.read(path, as_version=4) for path in lessons()}
     first = lessons()[0]
     table = overview({path.stem: notebook.metadata.get("minutes", {}) for path, notebook in all_lessons.items()})

@@ -296,4 +296,6 @@ def test_the_ladder_counts_what_the_files_hold(tinyldm_command):
     assert with_prior[1] == f"{sum(t.numel() for state, _ in files for t in state.values()) / 1e6:.2f}"
     assert with_prior[2] == f"{sum(story['seconds'] for _, story in files) / 60:.0f}"
     assert all(float(row[4]) > 0 and float(row[5]) > 0 for row in rows[2:])
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert all(f"| {' | '.join(row[:4])} |" in readme for row in rows[2:])
     assert [row[0] for row in rows[2:] if row[6] != "-"] == ["latent diffusion with text"] and rows[-1][6].endswith("%")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from tinyldm.autoencoder import VAE, VAEConfig
-from tinyldm.data import Description
+from tinyldm.data import DIGIT_WORDS, HELD_OUT, INKS, Description
 from tinyldm.evaluation import Judge, prompt_fidelity, read
 from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage, _image_and_mask, _open, guide, to_pil
 from tinyldm.samplers import SAMPLERS, denoiser, sample, timesteps
@@ -511,6 +511,15 @@ def test_a_negative_prompt_keeps_away_what_it_names(shipped, judge):
         return sum(row.ink in ("red", "orange") for row in rows) / 64
 
     assert share_of_red(negative_prompt="red") < 0.5 * share_of_red()
+
+
+def test_pairs_of_digit_and_ink_never_seen_are_drawn_as_well_as_others(shipped, judge):
+    seen = [(digit, ink) for digit in range(10) for ink in INKS if ink != HELD_OUT[digit]]
+    right = []
+    for pairs in (list(HELD_OUT.items()) * (len(seen) // 10), seen):
+        images = shipped.images([f"a {ink} {DIGIT_WORDS[digit]}" for digit, ink in pairs] * 2, seed=0)
+        right.append(sum(row.digit == digit for row, (digit, _) in zip(read(images, judge), pairs * 2, strict=True)))
+    assert right[0] >= right[1] - 0.02 * 2 * len(seen)
 
 
 def test_an_unknown_word_does_not_spoil_the_shipped_models_picture(shipped, judge):

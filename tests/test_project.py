@@ -97,7 +97,8 @@ def house(tmp_path):
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     for tool in ("pip", "ruff", "tinyldm", "python"):
-        stub(tmp_path / ".venv" / "bin" / tool, f'echo "{tool} $*" >> log')
+        profile = " in profile $TINYLDM_PROFILE" if tool == "python" else ""
+        stub(tmp_path / ".venv" / "bin" / tool, f'echo "{tool} $*{profile}" >> log')
     return tmp_path
 
 
@@ -108,9 +109,9 @@ def test_make_test_installs_once_then_lints_then_tests(house):
     assert (house / "log").read_text().splitlines() == [
         "pip install -q -e .[lab,dev,grade]",
         "ruff check .",
-        "python -m pytest -q --nbval-lax --nbval-current-env",
+        "python -m pytest -q --nbval-lax --nbval-current-env in profile fast",
         "ruff check .",
-        "python -m pytest -q --nbval-lax --nbval-current-env",
+        "python -m pytest -q --nbval-lax --nbval-current-env in profile fast",
     ]
 
 

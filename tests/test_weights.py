@@ -13,7 +13,7 @@ from torch import nn
 
 from tinyldm.autoencoder import VAE, VQVAE, CodePrior, VAEConfig
 from tinyldm.data import CaptionedMNIST
-from tinyldm.evaluation import Judge
+from tinyldm.evaluation import Judge, grey
 from tinyldm.gan import Generator
 from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage
 from tinyldm.text import TextConfig, TextEncoder
@@ -285,10 +285,34 @@ def test_a_weights_error_is_a_value_error_and_not_safetensors_own():
     assert issubclass(WeightsError, ValueError) and not issubclass(WeightsError, SafetensorError)
 
 
+def test_the_autoencoders_reach_what_they_were_made_for():
+    measured = {name: read_weights(name)[1]["measured"] for name in ("vae", "vqvae")}
+    assert measured["vae"]["psnr"] >= 30
+    assert measured["vqvae"]["psnr"] >= 27 and measured["vqvae"]["codes_used"] >= 0.9
+
+
+def test_the_judge_reads_the_vaes_copies_nearly_as_well_as_the_pictures():
+    vae, judge, data = VAE.from_pretrained(), Judge.from_pretrained(), CaptionedMNIST("test", limit=2000)
+    pictures = data.images(torch.arange(2000))
+    copies = vae.decode(vae.encode(pictures, sample=False)).clamp(-1, 1)
+    right = [(judge(grey(x)).argmax(1) == data.labels).float().mean() for x in (pictures, copies)]
+    assert right[1] >= right[0] - 0.005
+
+
 def test_scaled_latents_of_training_pictures_have_standard_deviation_1():
     vae, data = VAE.from_pretrained(), CaptionedMNIST("train", limit=2000, seed=1)
     latents = vae.encode(data.images(torch.arange(2000)), torch.Generator().manual_seed(0))
     assert latents.std().item() == pytest.approx(1, abs=0.02)
+
+
+IN_README = {
+    "accuracy": lambda share: f"{100 * share:.2f} % of MNIST's test digits",
+    "psnr": lambda value: f"{value:.1f} dB",
+    "retrieval": lambda share: f"for {100 * share:.0f} % of pictures",
+    "codes_used": lambda share: f"{100 * share:.0f} % of 256 codes",
+    "frechet": lambda value: f"Fréchet distance {value:.2f} at N = 10,000",
+    "frechet_floor": lambda value: f"(real against real: {value:.2f})",
+}
 
 
 def test_the_readme_tells_what_the_files_tell():
@@ -297,3 +321,5 @@ def test_the_readme_tells_what_the_files_tell():
         _, metadata = read_weights(name)
         row = next(line for line in readme.splitlines() if line.startswith(f"| `{name}.safetensors`"))
         assert f"`{metadata['command']}`" in row and f"{metadata['seconds'] / 60:.0f} min" in row
+        for figure, value in metadata["measured"].items() if name != "unet" else ():
+            assert figure not in IN_README or IN_README[figure](value) in row
