@@ -419,7 +419,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 )
 def test_the_best_precision_is_what_the_hardware_multiplies(monkeypatch, cuda, gpu_bf16, cpu_bf16, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu_bf16)
+    said = {True: True, False: gpu_bf16}  # with emulation every GPU says yes, slow ones too
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: said[including_emulation])
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": cpu_bf16})
     assert best_precision() == expected
 
