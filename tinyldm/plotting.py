@@ -63,19 +63,20 @@ def rows_table(data: CaptionedMNIST, index: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-# Every part of the system: left edge, bottom edge, and what stands in its box.
+# Every part of the system: left edge, bottom edge, what stands in its box, and the lessons that are about it.
 PARTS = {
-    "prompt": (0.0, 2.0, '"a thick\nred seven"'),
-    "text encoder": (2.0, 2.0, "text\nencoder"),
-    "noise predictor": (4.0, 2.0, "noise\npredictor"),
-    "sampler": (6.0, 2.0, "sampler"),
-    "decoder": (8.0, 2.0, "image\ndecoder"),
-    "image": (10.0, 2.0, "image"),
-    "data": (0.0, 0.0, "digits and\ncaptions"),
-    "encoder": (2.0, 0.0, "image\nencoder"),
-    "training examples": (4.0, 0.0, "training\nexamples"),
-    "judge": (10.0, 0.0, "judge"),
-    "GAN": (7.0, 0.0, "GAN: the\nold method"),
+    "prompt": (0.0, 2.0, '"a thick\nred seven"', "07"),
+    "text encoder": (2.0, 2.0, "text\nencoder", "07"),
+    "noise predictor": (4.0, 2.0, "noise\npredictor", "03, 06, 07"),
+    "sampler": (6.0, 2.0, "sampler", "04, 07, 08"),
+    "decoder": (8.0, 2.0, "image\ndecoder", "05, 06"),
+    "image": (10.0, 2.0, "image", "00"),
+    "data": (0.0, 0.0, "digits and\ncaptions", "02"),
+    "encoder": (2.0, 0.0, "image\nencoder", "05, 06, 08"),
+    "training examples": (4.0, 0.0, "training\nexamples", "02, 06"),
+    "GAN": (6.0, 0.0, "GAN: the\nold method", "01"),
+    "VQ-VAE": (8.0, 0.0, "VQ-VAE\nand prior", "05"),
+    "judge": (10.0, 0.0, "judge", "01"),
 }
 _ARROWS = [
     ("prompt", "text encoder", "->"), ("text encoder", "noise predictor", "->"), ("noise predictor", "sampler", "<->"),
@@ -86,6 +87,8 @@ _ARROWS = [
 
 def course_map(*lit: str):
     """The whole system as boxes, with the parts of a lesson lit: above how a picture is made, below how it is learned.
+
+    Small numbers say which lessons are about a part.
 
     Args:
         lit: names out of `PARTS`.
@@ -103,13 +106,14 @@ def course_map(*lit: str):
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(-0.2, 11.6), ylim=(-0.2, 3.1), aspect="equal")
     axis.axis("off")
-    for name, (x, y, text) in PARTS.items():
+    for name, (x, y, text, lessons) in PARTS.items():
         fill, ink, weight = ("#ffd166", "#111111", "bold") if name in lit else ("#f2f2f2", "#777777", "normal")
         shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.08", fc=fill, ec=ink)
         axis.add_patch(shape)
         axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9, color=ink, weight=weight)
+        axis.text(x + width, y, lessons, ha="right", va="bottom", fontsize=6, color=ink)
     for start, end, style in _ARROWS:
-        (x, y, _), (to_x, to_y, _) = PARTS[start], PARTS[end]
+        (x, y, *_), (to_x, to_y, *_) = PARTS[start], PARTS[end]
         right, up = (to_x > x) - (to_x < x), (to_y > y) - (to_y < y)  # -1, 0 or 1
         tail = x + (1 + right) * width / 2 + 0.08 * right, y + (1 + up) * height / 2 + 0.08 * up
         head = to_x + (1 - right) * width / 2 - 0.08 * right, to_y + (1 - up) * height / 2 - 0.08 * up
