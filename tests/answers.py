@@ -256,6 +256,7 @@ WRONG = {
         ("return mean.detach() + (0.5 * logvar).exp() * noise", "no gradient reaches the mean"),
         ("return mean + (0.5 * logvar).exp().detach() * noise", "no gradient reaches logvar"),
         ("return torch.normal(mean, (0.5 * logvar).exp())", "no gradient reaches the mean"),
+        ("return mean + (0.5 * logvar).exp() * torch.randn_like(mean)", "the noise that is given"),
     ],
     "ex-5-2": [
         ("return 0.5 * (mean**2 + logvar.exp() - 1 + logvar).flatten(1).sum(1)", "minus log σ²"),
@@ -285,6 +286,10 @@ WRONG = {
             "return z + (e - z).detach(), (e - z.detach()).square().sum(), (z - e.detach()).square().sum()",
             "mean squares",
         ),
+        (
+            "return z + (e - z).detach(), F.mse_loss(e.detach(), z.detach()), F.mse_loss(z, e.detach())",
+            "not both",
+        ),
     ],
     "ex-6-1": [
         ("return latents.std().item()", "makes it larger still"),
@@ -312,6 +317,8 @@ WRONG = {
         ("return kernel * kernel * c_in * c_out * h * w", "twice as many"),
         ("return 2 * c_in * c_out * h * w", "window of kernel"),
         ("return 2 * kernel * kernel * c_in * c_out", "for one position"),
+        ("return 2 * kernel * kernel * c_in * h * w", "for one channel"),
+        ("return 2 * kernel * kernel * c_out * h * w", "all c_in channels"),
         ("return 2 * 9 * c_in * c_out * h * w", "kernel must be taken into account"),
     ],
     "ex-7-1": [

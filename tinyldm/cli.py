@@ -164,6 +164,8 @@ def ladder(n: int = 1000, seed: int = 0) -> str:
     machine, test = TextToImage.from_pretrained(), CaptionedMNIST("test", seed=seed, limit=n)
     gan, pixel = Generator.from_pretrained(), DiffusionModel.from_pretrained("pixel")
     vqvae, prior = VQVAE.from_pretrained(), CodePrior.from_pretrained()
+    for model in (gan, pixel, vqvae, prior):
+        model.to(machine.device)
     latent = ["vae", "unet"]
     methods = [  # name, files, and how to draw n pictures
         ("GAN", ["gan"], lambda n: gan.images(n, seed)),
@@ -444,7 +446,7 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 14_000,
+    steps: Steps = 23_000,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -474,7 +476,7 @@ def train_pixel(
         prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device))
         return F.mse_loss(prediction, schedule.target(x0, noise, t, config.prediction_type).to(device))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, restarts=(6_000,))
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, restarts=(6_000, 14_000))
 
     def measure(model):
         device = best_device()
