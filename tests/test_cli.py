@@ -252,7 +252,7 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
 
 WITHOUT_TEXT = {
     "gan": lambda: Generator.from_pretrained().images(100, seed=1),
-    "pixel": lambda: DiffusionModel.from_pretrained("pixel").images(100, seed=1),
+    "pixel": lambda: DiffusionModel.from_pretrained("pixel").images(100, seed=1, steps=50),
     "prior": lambda: VQVAE.from_pretrained().images(CodePrior.from_pretrained(), 100, seed=1),
 }
 

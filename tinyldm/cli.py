@@ -446,7 +446,7 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 23_000,
+    steps: Steps = 29_500,
     batch_size: Batch = 128,
     seed: Seed = 0,
     out: Out = Path("weights"),
@@ -465,7 +465,7 @@ def train_pixel(
     images = load_mnist("train").padded()[:rows]
     shape = {"in_channels": 1, "out_channels": 1, "block_out_channels": (16, 48, 96, 128), "norm_num_groups": 8}
     unet = UNetConfig(**shape, attention=(False,) * 4, context_dim=None)
-    sampling = {"sampler": "ddpm", "num_inference_steps": 50}
+    sampling = {"sampler": "ddpm", "num_inference_steps": 100}
     config = DiffusionConfig(unet, 32, "cosine", False, "v_prediction", **sampling)
     schedule = config.schedule()
 
@@ -476,7 +476,7 @@ def train_pixel(
         prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device))
         return F.mse_loss(prediction, schedule.target(x0, noise, t, config.prediction_type).to(device))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, restarts=(6_000, 14_000))
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, restarts=(6_000, 14_000, 23_000))
 
     def measure(model):
         device = best_device()
