@@ -44,7 +44,7 @@ def release(lesson, variant: str | None = None):
             cell.source = cell.source.replace("](../", "](../../")
             cell.source = cell.source.replace("/main/notebooks/", "/main/notebooks/exercises/")
             cell.source = BADGE.sub(UPLOAD, cell.source) if variant else cell.source
-    for measured in ("minutes", "parts"):
+    for measured in ("minutes", "longest", "parts"):
         notebook.metadata.pop(measured, None)
     return notebook
 

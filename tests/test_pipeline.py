@@ -589,6 +589,13 @@ def test_a_latent_is_drawn_anew_if_any_of_its_pixels_is(pipeline, photo):
     assert changed.nonzero().tolist() == [[9, 9]]
 
 
+@pytest.mark.parametrize("array", [np.uint8([[0, 1]] * 2), np.uint8([[0, 255]] * 2), np.array([[False, True]] * 2)])
+def test_a_mask_may_be_an_array_of_0_and_1_or_of_levels(array):
+    mask = _image_and_mask(Image.new("L", (2, 2)), array, 32)[1]
+    assert torch.equal(mask, _image_and_mask(Image.new("L", (2, 2)), torch.tensor([[0.0, 1]] * 2), 32)[1])
+    assert not mask[..., :16].any() and mask[..., 18:].all()
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK", "I", "I;16", "I;16B", "1"])
 def test_a_picture_of_any_kind_and_size_is_taken(tmp_path, mode):
     """Left half black, right half grey, at the bottom a white row; with 16 bits, 257 times the number is the same."""
@@ -639,6 +646,7 @@ BAD_PICTURES = {
     "a file cut off": ({"image": "cut.png"}, "cut.png is not a picture that can be read"),
     "not a picture": ({"image": 7}, "what is given (int) is not a picture that can be read"),
     "an array of floats": ({"image": np.zeros((9, 9, 3))}, "what is given (ndarray) is not a picture"),
+    "a number that is none": ({"image": "torn.ppm"}, "torn.ppm is not a picture that can be read"),
     "a bomb": ({"image": "bomb.png"}, "bomb.png is not a picture that can be read"),
     "four channels": ({"image": torch.zeros(4, 8, 8)}, "floats (3, H, W) in [-1, 1], not float32 (4, 8, 8)"),
     "many pictures": ({"image": torch.zeros(2, 3, 8, 8)}, "floats (3, H, W) in [-1, 1], not float32 (2, 3, 8, 8)"),
@@ -656,6 +664,7 @@ def test_bad_pictures_get_one_clear_line(pipeline, photo, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)  # a picture of twice as many is refused
     Image.new("L", (110, 100)).save("bomb.png")
+    Path("torn.ppm").write_bytes(b"P6 12\xb3255 9 255 ")
     to_pil(photo).save("whole.png")
     Path("cut.png").write_bytes(Path("whole.png").read_bytes()[:-1000])
     with pytest.raises(ValueError, match=re.escape(message)) as caught:

@@ -248,7 +248,10 @@ def test_live_passes_every_record_on_and_shows_one_picture_that_it_updates(monke
     list(live(iter(steps), 4, every=1000))
     assert len(shown) == 2, "the first and the last, whatever the time between"
     (axis,) = shown[-1].axes
-    assert [text.get_text() for text in axis.get_legend().texts] == ["discriminator loss", "generator loss"]
+    assert [text.get_text() for text in axis.get_legend().texts] == [
+        "discriminator loss: 2.500",
+        "generator loss: 2.000",
+    ]
 
 
 def test_the_losses_are_drawn_with_the_time_that_is_left():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -419,6 +420,8 @@ def _generator(seed: int | None, device: torch.device) -> torch.Generator:
 
 def _image_and_mask(image, mask, size: int) -> tuple[Tensor, Tensor | None]:
     """A picture (1, 3, size, size) in [-1, 1], and where to draw it anew, (1, 1, size, size) of 0 and 1."""
+    if isinstance(mask, np.ndarray) and mask.size and mask.max() <= 1:  # 0 and 1; PIL would read 1 as nearly black
+        mask = torch.from_numpy(mask.astype(np.float32))
     image, mask = _open(image), None if mask is None else _open(mask * 2.0 - 1 if isinstance(mask, Tensor) else mask)
     if mask is not None and mask.size != image.size:
         sizes = [f"{width}x{height}" for width, height in (image.size, mask.size)]
@@ -442,15 +445,15 @@ def _open(image):
             if not isinstance(image, Image.Image):
                 image = Image.fromarray(image) if hasattr(image, "__array_interface__") else Image.open(image)
             image.load()
-        except (OSError, SyntaxError, TypeError, AttributeError, Image.DecompressionBombError) as error:
+            image = ImageOps.exif_transpose(image)  # a phone notes how it was held
+            if image.mode.startswith("I") and (image.mode != "I" or image.getextrema()[1] > 255):
+                image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")  # 16 bits to 8
+            image = image.convert("RGBA")
+        except (OSError, SyntaxError, TypeError, ValueError, AttributeError, Image.DecompressionBombError) as error:
             raise ValueError(f"{name} is not a picture that can be read ({error})") from error
     if 0 in image.size:
         raise ValueError("the picture is empty")
-    image = ImageOps.exif_transpose(image)  # a phone notes how it was held
-    if image.mode.startswith("I") and (image.mode != "I" or image.getextrema()[1] > 255):
-        image = image.convert("I").point(lambda value: value * (1 / 257)).convert("L")  # 16 bits to 8
-    paper = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(paper, image.convert("RGBA")).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
 
 
 def _to_tensor(image, size: int) -> Tensor:

@@ -222,7 +222,7 @@ def live(steps: Iterable, total: int, pictures: Callable[..., Tensor] | None = N
 
 
 def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tensor | None = None):
-    """Losses over the steps so far, smoothed, with the time that is left, and images beside them."""
+    """Losses over the steps so far, smoothed, with their last values and the time that is left; images beside them."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -232,11 +232,12 @@ def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tens
         values = torch.tensor(values)
         width = min(25, len(values))
         smooth = values.unfold(0, width, 1).mean(1)  # the mean of each ``width`` neighbours
-        (line,) = axis.plot(torch.arange(len(smooth)) + width // 2, smooth, label=name)
+        (line,) = axis.plot(torch.arange(len(smooth)) + width // 2, smooth, label=f"{name}: {smooth[-1]:.3f}")
         axis.plot(values, color=line.get_color(), alpha=0.4, linewidth=0.7)
     left = step.seconds / (step.index + 1) * (total - step.index - 1)
     axis.set(xlabel="step", yscale="log", xlim=(0, total))
-    axis.yaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}", minor_locator=NullLocator())
+    ticks = LogLocator(subs=(1, 1.4, 2, 3, 5, 7))
+    axis.yaxis.set(major_locator=ticks, major_formatter="{x:g}", minor_locator=NullLocator())
     axis.tick_params(axis="y", labelsize=7)
     axis.set_title(f"step {step.index + 1} of {total}, {left / 60:.1f} minutes left", fontsize=9)
     axis.legend(fontsize=8)

@@ -219,7 +219,7 @@ def trim(tokens: Tensor) -> Tensor:
 
 
 def sprinkle_unknown(tokens: Tensor, generator: torch.Generator) -> Tensor:
-    """Put one to three unknown words somewhere into half of the captions, so that their readers learn to skip them.
+    """Put one to three unknown words into more than half of the captions, so that their readers learn to skip them.
 
     All words never trained on have the same embedding, zero; the token ``UNKNOWN`` stands for them.
 
