@@ -151,8 +151,9 @@ def _ladder(
 def ladder(n: int = 1000, seed: int = 0) -> str:
     """All methods of the course side by side, from the shipped weights: a Markdown table.
 
-    Parameters and minutes of training are those of all files that a method needs. Fréchet distances are those of ``n``
-    pictures, of their shapes alone; "all named right" is the share of pictures that match their captions.
+    Parameters and minutes of training are those of all files that a method needs; for the empty prompt of "latent
+    diffusion", which is always the same, the text encoder isn't counted. Fréchet distances are those of ``n`` pictures,
+    of their shapes alone; "all named right" is the share of pictures that match their captions.
     """
     from tqdm.auto import tqdm
 
