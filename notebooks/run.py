@@ -4,12 +4,13 @@
     python notebooks/run.py 02_forward_diffusion     # one
 
 A lesson that fails stays as it was. Minutes belong to the profile that they were measured with ("cpu" or "gpu", see
-`tinyldm.training.budget`); those of the other are kept. Those of each part go into the lesson's teaching sheet. The
-profile "fast" is for checks: its outputs are not worth keeping, so it writes nothing.
+`tinyldm.training.budget`); those of the other are kept. Those of each part go into the lesson's teaching sheet. Outputs
+are those of the profile "cpu"; "gpu" writes minutes only. The profile "fast" is for checks and writes nothing.
 """
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
 import time
@@ -125,11 +126,14 @@ def main(names: list[str]) -> None:
         sys.exit(f"no such lesson: {', '.join(sorted(unknown))}; there are {', '.join(p.stem for p in lessons())}")
     for path in chosen:
         notebook = nbformat.read(path, as_version=4)
-        seconds = execute(notebook)
+        ran = copy.deepcopy(notebook)
+        seconds = execute(ran)
         if profile == "fast":
             print(f"{path.stem}: {sum(seconds):.0f} seconds, nothing written", flush=True)
             continue
-        clean(notebook)
+        if profile == "cpu":
+            notebook = ran
+            clean(notebook)
         measured = {"minutes": round(sum(seconds) / 60, 1), "longest": round(max(seconds), 1)}
         for name, value in {**measured, "parts": seconds_by_part(notebook, seconds)}.items():
             notebook.metadata.setdefault(name, {})[profile] = value

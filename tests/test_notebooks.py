@@ -249,6 +249,17 @@ def test_the_runner_writes_outputs_and_minutes_back_without_widgets(runner, tmp_
     assert "old" not in sheet.read_text() and "| Small | 0 | not measured |\n\n## Aims" in sheet.read_text()
 
 
+def test_a_run_on_a_gpu_leaves_the_outputs_and_adds_its_minutes(runner, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "FOLDER", tmp_path)
+    path = small_lesson(tmp_path / "00_small.ipynb", "import os\nos.environ['TINYLDM_PROFILE']")
+    for profile in ("cpu", "gpu"):
+        monkeypatch.setenv("TINYLDM_PROFILE", profile)
+        runner.main([])
+    notebook = read(path)
+    assert code_cells(notebook)[0].outputs[0].data["text/plain"] == "'cpu'"
+    assert set(notebook.metadata.minutes) == set(notebook.metadata.longest) == {"cpu", "gpu"}
+
+
 @pytest.mark.parametrize(("profile", "source"), [("cpu", "1 / 0"), ("fast", "6 * 7")])
 def test_a_lesson_that_fails_or_runs_in_its_fast_form_stays_as_it_was(runner, tmp_path, monkeypatch, profile, source):
     from nbclient.exceptions import CellExecutionError
