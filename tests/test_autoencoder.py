@@ -302,7 +302,7 @@ def test_inputs_that_do_not_fit(vae, method, shape, message):
 # --- discrete latents ---------------------------------------------------------------------------------------------
 
 TINY_VQ = VQVAEConfig(codebook_size=6, code_dim=4, block_out_channels=(8, 16), norm_num_groups=4)
-TINY_PRIOR = CodePriorConfig(codebook_size=5, length=4, channels=16, layers=2, heads=2)
+TINY_PRIOR = CodePriorConfig(digits=3, codebook_size=5, length=4, channels=16, layers=2, heads=2)
 
 
 @pytest.fixture(params=[True, False], ids=["directions", "points"])
@@ -379,43 +379,46 @@ def test_settings_of_a_codebook_that_make_no_sense():
         VQVAEConfig(codebook_size=1)
 
 
-def test_a_code_is_predicted_from_those_before_it_only():
+def test_a_code_is_predicted_from_the_digit_and_from_those_before_it_only():
     prior = perturb(CodePrior(TINY_PRIOR))
-    numbers = torch.tensor([[0, 1, 2]])
-    scores = prior(numbers)
+    digit, numbers = torch.tensor([1]), torch.tensor([[0, 1, 2]])
+    scores = prior(digit, numbers)
     assert scores.shape == (1, 4, 5)
-    changed = prior(torch.tensor([[0, 4, 2]]))
+    changed = prior(digit, torch.tensor([[0, 4, 2]]))
     torch.testing.assert_close(changed[:, :2], scores[:, :2])
     assert (changed[:, 2:] - scores[:, 2:]).abs().amax(2).min() > 1e-3
-    torch.testing.assert_close(prior(numbers[:, :1]), scores[:, :2])
+    assert (prior(digit + 1, numbers) - scores).abs().amax(2).min() > 1e-3
+    torch.testing.assert_close(prior(digit, numbers[:, :1]), scores[:, :2])
 
 
 def test_the_priors_loss_is_the_mean_surprise_of_its_own_predictions():
     prior = perturb(CodePrior(TINY_PRIOR))
-    numbers = torch.tensor([[3, 1, 4, 0], [2, 2, 0, 1]])
+    digits, numbers = torch.tensor([2, 0]), torch.tensor([[3, 1, 4, 0], [2, 2, 0, 1]])
     expected = []
-    for row in numbers:
+    for digit, row in zip(digits, numbers, strict=True):
         for i, number in enumerate(row):  # each code alone, after those before it
-            expected.append(-prior(row[None, :i])[0, -1].log_softmax(0)[number])
-    torch.testing.assert_close(prior.loss(numbers), torch.stack(expected).mean())
+            expected.append(-prior(digit[None], row[None, :i])[0, -1].log_softmax(0)[number])
+    torch.testing.assert_close(prior.loss(digits, numbers), torch.stack(expected).mean())
 
 
 def test_a_prior_learns_to_write_what_it_has_read():
-    prior, text = CodePrior(TINY_PRIOR), torch.tensor([[3, 1, 4, 0], [0, 2, 2, 1]])
+    prior, digits = CodePrior(TINY_PRIOR), torch.tensor([0, 0, 2])
+    text = torch.tensor([[3, 1, 4, 0], [0, 2, 2, 1], [4, 4, 1, 3]])
     optimizer = torch.optim.AdamW(prior.parameters(), 5e-3)
     for _ in range(400):
         optimizer.zero_grad()
-        prior.loss(text).backward()
+        prior.loss(digits, text).backward()
         optimizer.step()
-    written = prior.sample(40, seeded())
-    assert torch.equal(written, prior.sample(40, seeded()))
-    kinds = {tuple(row) for row in written.tolist()}
-    assert kinds == {(3, 1, 4, 0), (0, 2, 2, 1)}
+    asked = torch.tensor([0, 2]).repeat(20)
+    written = prior.sample(asked, seeded())
+    assert torch.equal(written, prior.sample(asked, seeded()))
+    assert {tuple(row) for row in written[asked == 0].tolist()} == {(3, 1, 4, 0), (0, 2, 2, 1)}
+    assert {tuple(row) for row in written[asked == 2].tolist()} == {(4, 4, 1, 3)}
 
 
 def test_new_pictures_are_what_the_decoder_makes_of_the_priors_codes():
     model, prior = perturb(VQVAE(replace(TINY_VQ, codebook_size=5))), perturb(CodePrior(TINY_PRIOR))
-    drawn = model.images(prior, 3, seed=2)
-    numbers = prior.sample(3, seeded(2))
+    drawn, generator = model.images(prior, 3, seed=2), seeded(2)
+    numbers = prior.sample(torch.randint(TINY_PRIOR.digits, (3,), generator=generator), generator)
     assert torch.equal(drawn, model.decode(numbers.view(3, 2, 2)).clamp(-1, 1).detach())
     assert not torch.equal(drawn, model.images(prior, 3, seed=3))

@@ -18,6 +18,7 @@ from repair import plain
 from variant import SOLUTION
 
 import tinyldm
+from tinyldm.plotting import PARTS
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -57,7 +58,14 @@ def test_a_lesson_has_the_rhythm(path):
     lines = text_of(notebook).splitlines()
     assert [line for line in lines if line in HEADINGS] == HEADINGS
     assert lines[0].startswith(f"# Lesson {path.stem[:2]}: ")
-    assert any(re.search(r"\bcourse_map\(", cell.source) for cell in code_cells(notebook)), "the map with its part lit"
+
+
+@every_lesson
+def test_its_map_lights_the_parts_that_bear_its_number(path):
+    code, number = "\n".join(cell.source for cell in code_cells(read(path))), path.stem[:2]
+    (arguments,) = re.findall(r"^course_map\((.*)\)$", code, re.MULTILINE)
+    lit = set(re.findall(r'"(.*?)"', arguments))
+    assert number in ("00", "09") or lit == {part for part, (*_, lessons) in PARTS.items() if number in lessons}
 
 
 @every_lesson
@@ -120,10 +128,10 @@ def test_installing_on_colab_changes_nothing_that_colab_has():
 @every_lesson
 def test_the_minutes_in_its_head_are_those_that_the_runner_measured_and_not_too_many(path, runner):
     notebook = read(path)
-    minutes, longest = notebook.metadata.minutes, notebook.metadata.get("longest", {})
+    minutes, longest = notebook.metadata.minutes, notebook.metadata.longest
     assert runner.minutes_line(minutes) in text_of(notebook)
     assert minutes["cpu"] <= 20 and minutes.get("gpu", 0) <= 5
-    assert longest.get("cpu", 0) <= 300, "seconds of one cell"
+    assert longest["cpu"] <= 300, "seconds of one cell"
 
 
 def test_lesson_00_tells_the_minutes_of_all(runner):

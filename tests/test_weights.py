@@ -285,8 +285,11 @@ def test_a_weights_error_is_a_value_error_and_not_safetensors_own():
     assert issubclass(WeightsError, ValueError) and not issubclass(WeightsError, SafetensorError)
 
 
-def test_the_autoencoders_reach_what_they_were_made_for():
-    measured = {name: read_weights(name)[1]["measured"] for name in ("vae", "vqvae")}
+def test_the_shipped_models_reach_what_they_were_made_for():
+    measured = {name: read_weights(name)[1]["measured"] for name in ("pixel", "prior", "vae", "vqvae")}
+    for name, times in (("pixel", 3), ("prior", 10)):
+        assert measured[name]["n"] == 10_000
+        assert measured[name]["frechet"] <= times * measured[name]["frechet_floor"]
     assert measured["vae"]["psnr"] >= 30
     assert measured["vqvae"]["psnr"] >= 27 and measured["vqvae"]["codes_used"] >= 0.9
 

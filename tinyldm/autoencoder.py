@@ -461,12 +461,13 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def images(self, prior: CodePrior, n: int, seed: int = 0, progress: bool = False) -> Tensor:
-        """``n`` new pictures whose codes ``prior`` writes: (n, in_channels, H, W) in [-1, 1]."""
+        """``n`` new pictures of random digits whose codes ``prior`` writes: (n, in_channels, H, W) in [-1, 1]."""
         from tqdm.auto import tqdm
 
         generator, parts, batch = torch.Generator().manual_seed(seed), [], 250
-        for first in tqdm(range(0, n, batch), desc=f"batches of {batch}", disable=not progress):
-            numbers = prior.sample(min(batch, n - first), generator)
+        digits = torch.randint(prior.config.digits, (n,), generator=generator)
+        for part in tqdm(digits.split(batch), desc=f"batches of {batch}", disable=not progress):
+            numbers = prior.sample(part, generator)
             side = math.isqrt(numbers.shape[1])
             parts.append(self.decode(numbers.view(-1, side, side).to(self.codebook.device)).clamp(-1, 1))
         return torch.cat(parts)
@@ -514,17 +515,20 @@ def perplexity(numbers: Tensor, codebook_size: int) -> float:
 
 @dataclass(frozen=True)
 class CodePriorConfig:
-    """Settings of a :class:`CodePrior`: the codebook's size, how many codes make a picture, and the transformer's."""
+    """Settings of a :class:`CodePrior`: digits, the codebook's size, codes in a picture, and the transformer's."""
 
+    digits: int = 10
     codebook_size: int = 256
     length: int = 64
-    channels: int = 128
-    layers: int = 4
-    heads: int = 4
+    channels: int = 192
+    layers: int = 6
+    heads: int = 6
 
 
 class CodePrior(nn.Module):
     """Which code comes next? A small transformer that writes pictures code by code (Esser et al. 2021, section 3.2).
+
+    The first word of its text is the digit that the picture shall show; the codes follow, in reading order.
 
     Args:
         config: settings, kept as ``.config``.
@@ -533,7 +537,7 @@ class CodePrior(nn.Module):
     def __init__(self, config: CodePriorConfig = CodePriorConfig()) -> None:
         super().__init__()
         self.config = config
-        self.token = nn.Embedding(config.codebook_size + 1, config.channels)  # the last one means "begin"
+        self.token = nn.Embedding(config.codebook_size + config.digits, config.channels)  # codes, then digits
         self.position = nn.Parameter(0.02 * torch.randn(config.length, config.channels))
         sizes = {"dim_feedforward": 4 * config.channels, "dropout": 0.0, "activation": "gelu"}
         layer = nn.TransformerEncoderLayer(config.channels, config.heads, batch_first=True, norm_first=True, **sizes)
@@ -546,30 +550,31 @@ class CodePrior(nn.Module):
         """The shipped one (`tinyldm train prior` made it), or one from ``folder``."""
         return load_into(cls, CodePriorConfig, "prior", folder)
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        """Scores (logits) for each code of a picture, seen only those before it.
+    def forward(self, digits: Tensor, numbers: Tensor) -> Tensor:
+        """Scores (logits) for each code of a picture, seen only what stands before it.
 
         Args:
+            digits: what the pictures shall show, int64 (B,) from 0 to ``digits - 1``.
             numbers: code numbers in reading order, int64 (B, n), n at most ``length - 1``; (B, 0) asks for the first.
 
         Returns:
             (B, n + 1, codebook_size): row i is about code i.
         """
-        begin = torch.full((len(numbers), 1), self.config.codebook_size, device=numbers.device)
-        h = self.token(torch.cat([begin, numbers], 1)) + self.position[: numbers.shape[1] + 1]
+        text = torch.cat([self.config.codebook_size + digits[:, None], numbers], 1)
+        h = self.token(text) + self.position[: text.shape[1]]
         mask = nn.Transformer.generate_square_subsequent_mask(h.shape[1], device=h.device)
         return self.to_scores(self.norm(self.blocks(h, mask=mask, is_causal=True)))
 
-    def loss(self, numbers: Tensor) -> Tensor:
-        """Mean surprise about each code after those before it, in nats: code numbers (B, length) -> ()."""
-        return F.cross_entropy(self(numbers[:, :-1]).transpose(1, 2), numbers)
+    def loss(self, digits: Tensor, numbers: Tensor) -> Tensor:
+        """Mean surprise about each code after those before it, in nats: digits (B,), numbers (B, length) -> ()."""
+        return F.cross_entropy(self(digits, numbers[:, :-1]).transpose(1, 2), numbers)
 
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """Write ``n`` pictures code by code, each drawn from the transformer's probabilities: int64 (n, length)."""
+    def sample(self, digits: Tensor, generator: torch.Generator) -> Tensor:
+        """Write a picture for each of ``digits`` (B,), code by code, each drawn at random: int64 (B, length)."""
         device = self.position.device
-        numbers = torch.zeros(n, 0, dtype=torch.int64, device=device)
+        digits, numbers = digits.to(device), torch.zeros(len(digits), 0, dtype=torch.int64, device=device)
         for _ in range(self.config.length):
-            probabilities = self(numbers)[:, -1].softmax(1).to(generator.device)
+            probabilities = self(digits, numbers)[:, -1].float().softmax(1).to(generator.device)
             numbers = torch.cat([numbers, torch.multinomial(probabilities, 1, generator=generator).to(device)], 1)
         return numbers

@@ -447,8 +447,8 @@ def train_gan(
 
 @train_app.command("pixel")
 def train_pixel(
-    steps: Steps = 29_500,
-    batch_size: Batch = 128,
+    steps: Steps = 6000,
+    batch_size: Batch = 512,
     seed: Seed = 0,
     out: Out = Path("weights"),
     rows: Rows = 60_000,
@@ -464,7 +464,7 @@ def train_pixel(
     from tinyldm.unet import UNetConfig
 
     images = load_mnist("train").padded()[:rows]
-    shape = {"in_channels": 1, "out_channels": 1, "block_out_channels": (16, 48, 96, 128), "norm_num_groups": 8}
+    shape = {"in_channels": 1, "out_channels": 1, "block_out_channels": (32, 64, 96, 128), "norm_num_groups": 8}
     unet = UNetConfig(**shape, attention=(False,) * 4, context_dim=None)
     sampling = {"sampler": "ddpm", "num_inference_steps": 100}
     config = DiffusionConfig(unet, 32, "cosine", False, "v_prediction", **sampling)
@@ -477,7 +477,7 @@ def train_pixel(
         prediction = model(schedule.add_noise(x0, noise, t).to(device), t.to(device))
         return F.mse_loss(prediction, schedule.target(x0, noise, t, config.prediction_type).to(device))
 
-    settings = _settings(steps, batch_size, seed, learning_rate=2e-3, restarts=(6_000, 14_000, 23_000))
+    settings = _settings(steps, batch_size, seed, learning_rate=2e-3)
 
     def measure(model):
         device = best_device()
@@ -518,8 +518,8 @@ def train_vqvae(
 
 @train_app.command("prior")
 def train_prior(
-    steps: Steps = 6000,
-    batch_size: Batch = 128,
+    steps: Steps = 9000,
+    batch_size: Batch = 256,
     seed: Seed = 0,
     out: Out = Path("weights"),
     rows: Rows = 60_000,
@@ -532,18 +532,22 @@ def train_prior(
 
     from tinyldm.autoencoder import VQVAE, CodePrior
     from tinyldm.data import CaptionedMNIST
-    from tinyldm.training import best_device
+    from tinyldm.training import best_device, best_precision
 
-    data, vqvae = CaptionedMNIST("train", limit=rows, copies=2), VQVAE.from_pretrained(models).to(best_device())
+    data, vqvae = CaptionedMNIST("train", limit=rows, copies=4), VQVAE.from_pretrained(models).to(best_device())
     with torch.no_grad():
         parts = tqdm(torch.arange(len(data)).split(250), desc="codes", unit="batch", mininterval=1.0)
         numbers = torch.cat([vqvae.encode(data.images(part).to(best_device())).flatten(1) for part in parts])
 
     def loss(model, index, generator):
-        return model.loss(numbers[index.to(numbers.device)].to(_device(model)))
+        device = _device(model)
+        return model.loss(data.labels[index].to(device), numbers[index.to(numbers.device)].to(device))
 
     def measure(model):
-        return _sample_figures(vqvae.cpu().images(model, samples, progress=True))
+        device = best_device()
+        with torch.autocast(device.type, torch.bfloat16, enabled=best_precision() == "bf16"):
+            pictures = vqvae.to(device).images(model.to(device), samples, progress=True)
+        return _sample_figures(pictures.float().cpu())
 
     settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
     _train_and_save("prior", CodePrior(), loss, len(numbers), settings, out, measure)

@@ -95,8 +95,9 @@ class DiffusionModel(UNet):
         denoise = denoiser(self, schedule, config.prediction_type, clip=1)
         generator, parts = _generator(seed, device), []
         options = {"steps": steps or config.num_inference_steps, "sampler": sampler or config.sampler}
-        for first in tqdm(range(0, n, BATCH), desc=f"batches of {BATCH}", disable=not progress):
-            shape = (min(BATCH, n - first), self.config.in_channels, config.sample_size, config.sample_size)
+        batch = BATCH if device.type == "cpu" else 16 * BATCH  # fewer would leave a GPU idle
+        for first in tqdm(range(0, n, batch), desc=f"batches of {batch}", disable=not progress):
+            shape = (min(batch, n - first), self.config.in_channels, config.sample_size, config.sample_size)
             for step in sample(denoise, schedule, shape, spacing=config.spacing, generator=generator, **options):
                 last = step
             parts.append(last.x.clamp(-1, 1))
@@ -399,7 +400,7 @@ class TextToImage:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 4, 8, 8) to pictures (B, 3, 32, 32) in [-1, 1]."""
-        parts = latents.to(self.dtype).split(self.batch)  # large pictures one by one, to need less memory
+        parts = latents.to(self.device, self.dtype).split(self.batch)  # large pictures one by one, to need less memory
         return torch.cat([self.vae.decode(part).float().clamp(-1, 1) for part in parts])
 
 
