@@ -460,7 +460,7 @@ def train_pixel(
 
     from tinyldm.data import load_mnist
     from tinyldm.pipeline import DiffusionConfig, DiffusionModel
-    from tinyldm.training import best_device, best_precision
+    from tinyldm.training import best_device
     from tinyldm.unet import UNetConfig
 
     images = load_mnist("train").padded()[:rows]
@@ -480,9 +480,8 @@ def train_pixel(
     settings = _settings(steps, batch_size, seed, learning_rate=2e-3)
 
     def measure(model):
-        device = best_device()
-        with torch.autocast(device.type, torch.bfloat16, enabled=best_precision() == "bf16"):
-            pictures = model.to(device).images(samples, progress=True)
+        with _autocast():
+            pictures = model.to(best_device()).images(samples, progress=True)
         return _sample_figures(pictures.cpu())
 
     _train_and_save("pixel", DiffusionModel(config), loss, len(images), settings, out, measure)
@@ -532,21 +531,20 @@ def train_prior(
 
     from tinyldm.autoencoder import VQVAE, CodePrior
     from tinyldm.data import CaptionedMNIST
-    from tinyldm.training import best_device, best_precision
+    from tinyldm.training import best_device
 
     data, vqvae = CaptionedMNIST("train", limit=rows, copies=4), VQVAE.from_pretrained(models).to(best_device())
     with torch.no_grad():
         parts = tqdm(torch.arange(len(data)).split(250), desc="codes", unit="batch", mininterval=1.0)
-        numbers = torch.cat([vqvae.encode(data.images(part).to(best_device())).flatten(1) for part in parts])
+        numbers = torch.cat([vqvae.encode(data.images(part).to(best_device())).flatten(1).cpu() for part in parts])
 
     def loss(model, index, generator):
         device = _device(model)
-        return model.loss(data.labels[index].to(device), numbers[index.to(numbers.device)].to(device))
+        return model.loss(data.labels[index].to(device), numbers[index].to(device))
 
     def measure(model):
-        device = best_device()
-        with torch.autocast(device.type, torch.bfloat16, enabled=best_precision() == "bf16"):
-            pictures = vqvae.to(device).images(model.to(device), samples, progress=True)
+        with _autocast():
+            pictures = vqvae.images(model.to(best_device()), samples, progress=True)
         return _sample_figures(pictures.float().cpu())
 
     settings = _settings(steps, batch_size, seed, learning_rate=1e-3)
@@ -584,13 +582,13 @@ def _latents_and_tokens(vae, rows: int, seed: int):
 
     from tinyldm.data import CaptionedMNIST
     from tinyldm.text import tokenize
-    from tinyldm.training import best_device, best_precision
+    from tinyldm.training import best_device
 
     data = CaptionedMNIST("train", limit=rows, copies=2)
     generator = torch.Generator().manual_seed(seed)
     device = best_device()
     vae.to(device)
-    with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=best_precision() == "bf16"):
+    with torch.no_grad(), _autocast():
         parts = tqdm(torch.arange(len(data)).split(250), desc="latents", unit="batch", mininterval=1.0)
         latents = torch.cat([vae.encode(data.images(part).to(device), generator).float().cpu() for part in parts])
     return latents, tokenize(data.captions), tokenize([""])
@@ -684,6 +682,15 @@ def _retrieval(clip) -> float:
             nearest = clip.similarity(test.images(part), tokens[part]).argmax(1)
             right += (nearest == torch.arange(len(part))).sum().item()
     return right / len(test)
+
+
+def _autocast():
+    """bfloat16 where the hardware is good at it, for work outside of `train`."""
+    import torch
+
+    from tinyldm.training import best_device, best_precision
+
+    return torch.autocast(best_device().type, torch.bfloat16, enabled=best_precision() == "bf16")
 
 
 def _device(model):
