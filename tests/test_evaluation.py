@@ -99,6 +99,10 @@ def test_the_judge_answers_from_its_features(judge, digits):
     assert torch.equal(judge.to_scores(features), judge(digits[:20]))
 
 
+def test_pictures_follow_the_judge_to_its_device(digits):
+    assert Judge().to("meta")(digits[:2]).device.type == "meta"
+
+
 def test_jitter_moves_each_digit_a_little_and_leaves_it_readable(judge, digits):
     moved = jitter(digits, seeded())
     assert torch.equal(moved, jitter(digits, seeded()))

@@ -1,5 +1,6 @@
 """The course's classes are Stable Diffusion 1.x: its counts and names, its files, diffusers' pictures, both ways."""
 
+import copy
 import json
 import os
 import shutil
@@ -372,6 +373,8 @@ def test_large_pictures_are_drawn_and_decoded_one_by_one(pipeline):
     hook = pipeline.vae.decoder.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
     large = TextToImage(pipeline.vae, pipeline.text_encoder, pipeline.unet, SD1_SIZED)
     assert pipeline.batch == 64 and large.batch == 1
+    pipeline_elsewhere, large_elsewhere = (copy.deepcopy(model).to("meta") for model in (pipeline, large))
+    assert pipeline_elsewhere.batch == 1024 and large_elsewhere.batch == 1
     large.decode(torch.zeros(3, 4, 8, 8))
     hook.remove()
     assert seen == [1, 1, 1]

@@ -45,6 +45,7 @@ class Judge(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the judge looks at before it answers: (B, 1, 32, 32) in [-1, 1] -> (B, features)."""
+        images = images.to(self.to_features.weight.device)  # they may come from anywhere
         return F.gelu(self.to_features(self.convolutions(images).flatten(1)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -84,8 +85,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
 def judge_accuracy(judge: Judge) -> float:
     """Share of MNIST's 10,000 test digits that the judge reads right, in [0, 1]."""
     test = load_mnist("test")
-    device = next(judge.parameters()).device
-    answers = torch.cat([judge(part.to(device)).argmax(1).cpu() for part in test.padded().split(500)])
+    answers = torch.cat([judge(part).argmax(1).cpu() for part in test.padded().split(500)])
     return (answers == test.labels).float().mean().item()
 
 
@@ -181,7 +181,7 @@ def digit_shares(images: Tensor, judge: Judge | None = None) -> Tensor:
     A model that has forgotten some digits (mode collapse) has shares near 0.
     """
     judge = judge or Judge.from_pretrained()
-    answers = torch.cat([judge(grey(part)).argmax(1) for part in images.split(500)])
+    answers = torch.cat([judge(grey(part)).argmax(1).cpu() for part in images.split(500)])
     return torch.bincount(answers, minlength=10) / len(images)
 
 
@@ -193,7 +193,7 @@ class _Features(nn.Module):
         self.judge, self.num_features = judge, judge.config.features
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.judge.features(images)
+        return self.judge.features(images).cpu()
 
 
 # ---------------------------------------------------------------- the whole report
