@@ -27,8 +27,6 @@ from tinyldm.training import best_device
 from tinyldm.unet import TransformerBlock, UNet, UNetConfig
 from tinyldm.weights import load_into
 
-BATCH = 64  # small pictures that are drawn side by side on a CPU
-BATCH_GPU = 1024  # and on a GPU, which fewer would leave idle
 MAX_GUIDANCE = 30.0
 
 
@@ -96,7 +94,7 @@ class DiffusionModel(UNet):
         denoise = denoiser(self, schedule, config.prediction_type, clip=1)
         generator, parts = _generator(seed, device), []
         options = {"steps": steps or config.num_inference_steps, "sampler": sampler or config.sampler}
-        batch = BATCH if device.type == "cpu" else BATCH_GPU
+        batch = _side_by_side(device)
         for first in tqdm(range(0, n, batch), desc=f"batches of {batch}", disable=not progress):
             shape = (min(batch, n - first), self.config.in_channels, config.sample_size, config.sample_size)
             for step in sample(denoise, schedule, shape, spacing=config.spacing, generator=generator, **options):
@@ -212,9 +210,8 @@ class TextToImage:
     @property
     def batch(self) -> int:
         """How many pictures are drawn side by side: 64 of ours (1,024 on a GPU), one of Stable Diffusion's."""
-        if self.config.sample_size > 8:
-            return max(1, BATCH * 8**2 // self.config.sample_size**2)
-        return BATCH if self.device.type == "cpu" else BATCH_GPU
+        size = self.config.sample_size
+        return _side_by_side(self.device) if size <= 8 else max(1, 64 * 8**2 // size**2)
 
     def __call__(self, prompts: str | Sequence[str], *, seed: int | None = None, **options):
         """Draw a picture for each prompt.
@@ -412,6 +409,11 @@ def _texts(prompts: str | Iterable[str]) -> list[str]:
     if not texts or not all(isinstance(text, str) for text in texts):
         raise ValueError("prompts must be one text or a list of at least one text")
     return texts
+
+
+def _side_by_side(device: torch.device) -> int:
+    """How many small pictures are drawn in one batch; few would leave a GPU idle."""
+    return 64 if device.type == "cpu" else 1024
 
 
 def _generator(seed: int | None, device: torch.device) -> torch.Generator:
