@@ -1,8 +1,9 @@
-# Two commands need nothing but Python 3.11+: `make demo` and `make test`. Both set up .venv the first time.
+# Two commands need nothing except Python 3.11+: `make demo` and `make test`. Both set up .venv the first time.
 
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+WORKERS ?= 2
 PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three, thin strokes" \
 	"a bold yellow 5 on dark blue, leaning right"
 
@@ -13,34 +14,36 @@ PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three,
 help:  ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1 - /p' Makefile
 
-demo: .venv/.installed  ## four prompts become one picture
+demo: .venv/.installed  ## generate images for four prompts
 	$(BIN)/tinyldm generate $(PROMPTS) --out $(DEMO)
-	@echo "The four pictures lie in $(CURDIR)/$(DEMO)/, side by side in $(CURDIR)/$(DEMO)/grid.png"
+	@echo "The four pictures are in $(CURDIR)/$(DEMO)/, side by side in $(CURDIR)/$(DEMO)/grid.png"
 
-test: lint  ## every check, every test, every lesson in its fast form
-	TINYLDM_PROFILE=fast $(BIN)/python -m pytest -q --nbval-lax --nbval-current-env
+test: lint  ## run all checks, all tests, and all lessons in their fast version
+	TINYLDM_PROFILE=fast OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope \
+		--no-loadscope-reorder --nbval-lax --nbval-current-env
 
-test-full: .venv/.installed-dev  ## the slow ones: Stable Diffusion 1.x at its real size (8 GB), a class of twenty
+test-full: .venv/.installed-dev  ## run the slow tests: Stable Diffusion 1.x at full size (8 GB), a class of twenty
 	$(BIN)/python -m pytest -q -m full
 
-lint: .venv/.installed-dev  ## style only
+lint: .venv/.installed-dev  ## check style and types only
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
-lessons: .venv/.installed-dev  ## run all lessons and write their outputs and minutes back
+lessons: .venv/.installed-dev  ## run all lessons and update their outputs and minutes
 	$(BIN)/python notebooks/run.py
 
-release: .venv/.installed-dev  ## the exercises from the lessons; VARIANT=seed: private ones, with other numbers
+release: .venv/.installed-dev  ## make the exercises from the lessons; VARIANT=seed: private ones, with other numbers
 	$(BIN)/python instructor/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
-grade: .venv/.installed-dev  ## SUBMISSIONS=folder-or-zip [VARIANT=seed]; runs students' code, see instructor/
-	@test -n "$(SUBMISSIONS)" || { echo "what shall be graded? make grade SUBMISSIONS=handed-in.zip" >&2; exit 2; }
+grade: .venv/.installed-dev  ## grade SUBMISSIONS=folder-or-zip [VARIANT=seed]; runs students' code, see instructor/
+	@test -n "$(SUBMISSIONS)" || { echo "what should be graded? make grade SUBMISSIONS=handed-in.zip" >&2; exit 2; }
 	$(BIN)/python instructor/grade.py "$(SUBMISSIONS)" $(if $(VARIANT),--variant "$(VARIANT)")
 
-clean:  ## remove .venv and everything that the commands wrote
-	rm -rf .venv build outputs graded $(DEMO) *.egg-info .pytest_cache .ruff_cache
+clean:  ## remove .venv and everything these commands wrote
+	rm -rf .venv build outputs graded $(DEMO) *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp is newer than pyproject.toml when what that asks for is installed, so that a second run starts at once.
+# A stamp newer than pyproject.toml means that its dependencies are installed, so a second run starts at once.
 .venv/.installed: pyproject.toml | .venv/bin/pip
 	$(BIN)/pip install -q -e .
 	@touch $@
@@ -51,5 +54,5 @@ clean:  ## remove .venv and everything that the commands wrote
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "tinyldm needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+		|| { echo "tinyldm needs Python 3.11 or newer; choose one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv

@@ -2,8 +2,8 @@
 
     python benchmarks/step_time.py --help
 
-Both run eagerly and take turns; the figure that counts is the median of the ratios of neighbouring runs, since a noisy
-machine slows both. Needs the extra "dev" and 4 GB of memory.
+Both run in eager mode and take turns; the figure that counts is the median ratio of neighbouring runs, since a busy
+machine slows down both. Needs the extra "dev" and 4 GB of memory.
 """
 
 import statistics
@@ -14,18 +14,18 @@ import torch
 import typer
 from diffusers import UNet2DConditionModel
 
+from tinyldm.devices import best_device
 from tinyldm.stable_diffusion import SD1, SD1_UNET, _unet_settings
-from tinyldm.training import best_device
 from tinyldm.unet import UNet
 
-Size = Annotated[int, typer.Option(help="Height and width of the latents: 64 is a picture of 512x512.")]
-Batch = Annotated[int, typer.Option(help="Pictures side by side; 2 is one picture with guidance.")]
-Pairs = Annotated[int, typer.Option(min=1, help="How often both are measured.")]
+Size = Annotated[int, typer.Option(help="Height and width of the latents: 64 is a 512x512 image.")]
+Batch = Annotated[int, typer.Option(help="Batch size; 2 is one image with guidance.")]
+Pairs = Annotated[int, typer.Option(min=1, help="How many times to measure each.")]
 
 
 @torch.no_grad()
 def main(size: Size = 64, batch: Batch = 2, pairs: Pairs = 7) -> None:
-    """Print the seconds of a step and the ratio tinyldm / diffusers."""
+    """Print the seconds per step and the ratio tinyldm / diffusers."""
     device = best_device()
     dtype = torch.float16 if device.type == "cuda" else torch.float32
     torch.manual_seed(0)
@@ -41,18 +41,18 @@ def main(size: Size = 64, batch: Batch = 2, pairs: Pairs = 7) -> None:
     difference = (steps["tinyldm"]() - steps["diffusers"]()).abs().max().item()  # also warms both up
     seconds = {name: [] for name in steps}
     for pair in range(pairs):
-        for name in sorted(steps, reverse=pair % 2 == 1):  # who goes first changes
+        for name in sorted(steps, reverse=pair % 2 == 1):  # take turns going first
             seconds[name].append(measure(steps[name], device))
     ratios = [ours / theirs for ours, theirs in zip(seconds["tinyldm"], seconds["diffusers"], strict=True)]
     print(f"{device.type}, {dtype}, latents {batch} x 4 x {size} x {size}, {pairs} pairs")
     for name, times in seconds.items():
-        print(f"{name:10} {statistics.median(times):8.3f} seconds a step (median)")
+        print(f"{name:10} {statistics.median(times):8.3f} seconds per step (median)")
     print(f"ratio tinyldm / diffusers: median {statistics.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
-    print(f"largest difference of the answers: {difference:.1e}")
+    print(f"largest difference between the outputs: {difference:.1e}")
 
 
 def measure(step, device: torch.device) -> float:
-    """Seconds of one call."""
+    """Seconds taken by one call."""
     synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     synchronize()
     start = time.perf_counter()

@@ -1,12 +1,12 @@
-"""Grade what students handed in: ``make grade SUBMISSIONS=folder``.
+"""Grade students' notebooks: ``make grade SUBMISSIONS=folder``.
 
     python instructor/grade.py FOLDER_OR_ZIP [--out graded]
 
-THIS RUNS STUDENTS' CODE. Do it where that does no harm: instructor/README.md shows how, in a container without network.
+THIS RUNS STUDENTS' CODE. Do it where it can do no harm: instructor/README.md shows how, in a container with no network.
 
-Notebooks are found in the folder (or zip) and everything below it. Which lesson one is, its name or its first heading
-says; the student is the rest of the name, or the folder that it lies in. Each is copied, repaired (`repair`) and graded
-by nbgrader; ``grades.csv`` has a row for every notebook, and ``feedback/`` a page.
+Notebooks are found in the folder (or zip) and everything below it. The lesson is taken from a notebook's file name, or
+else from its first heading; the student is the rest of the name, or the folder that it is in. Each is copied, repaired
+(`repair`) and graded by nbgrader; ``grades.csv`` has a row for every notebook, and ``feedback/`` a page.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COLUMNS = ("student", "lesson", "points", "of", "by_hand", "exercises", "notes",
 
 @dataclass
 class Submission:
-    """One file that was handed in, and what became of it."""
+    """A file that was handed in, and what became of it."""
 
     file: Path
     student: str
@@ -60,7 +60,7 @@ class Submission:
 
 
 def find(folder: Path) -> list[Submission]:
-    """Every file below ``folder`` that could be a submission, the newest of each student and lesson last."""
+    """Every file below ``folder`` that could be a submission, oldest first."""
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
     files = [path for path in files if "__MACOSX" not in path.parts and ".ipynb_checkpoints" not in path.parts]
     return [_who_and_what(path, folder) for path in sorted(files, key=lambda path: (path.stat().st_mtime, path.name))]
@@ -109,7 +109,7 @@ class Grader:
         self.course, self.api, self.released, self.variant = course, NbGraderAPI(config=config), {}, variant
 
     def prepare(self, lesson: str) -> None:
-        """Tell nbgrader of a lesson: its graded cells and their points."""
+        """Tell nbgrader about a lesson: its graded cells and their points."""
         if lesson in self.released:
             return
         complete = nbformat.read(LESSONS / f"{lesson}.ipynb", as_version=4)
@@ -121,11 +121,11 @@ class Grader:
         self._do(self.api.generate_assignment(lesson, force=True, create=True))
 
     def grade(self, submission: Submission, key: str) -> None:
-        """Repair and grade a notebook; what happened stands in the submission."""
+        """Repair and grade a notebook; notes and scores go into the submission."""
         notebook = nbformat.read(submission.file, as_version=4)
         nbformat.validate(notebook)
         if not self.variant and MARK in "".join(cell.source for cell in notebook.cells):
-            raise ValueError("it is a private variant: grade it with VARIANT=seed, the one of its release")
+            raise ValueError("it is a private variant: grade it with VARIANT=seed, the seed of its release")
         ready, submission.notes[len(submission.notes) :] = repair(notebook, self.released[submission.lesson])
         target = self.course / "submitted" / key / submission.lesson / f"{submission.lesson}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ class Grader:
 
 
 def grade_all(submissions: list[Submission], grader: Grader, feedback: Path) -> None:
-    """Grade every submission; one that fails is reported and stops nobody else's."""
+    """Grade every submission; one that fails is reported and does not stop the others."""
     latest = {(s.student, s.lesson): s for s in submissions}
     for number, submission in enumerate(tqdm(submissions, unit="notebook")):
         if submission.lesson is None:
@@ -151,22 +151,22 @@ def grade_all(submissions: list[Submission], grader: Grader, feedback: Path) -> 
         elif latest[submission.student, submission.lesson] is not submission:
             submission.notes.append("not graded: the same student handed in a newer one")
         else:
-            key = f"s{number}"  # nbgrader takes no name with every letter; grades.csv has the real one
+            key = f"s{number}"  # nbgrader does not accept all letters in a name; grades.csv has the real one
             try:
                 grader.prepare(submission.lesson)
                 grader.grade(submission, key)
                 page = grader.course / "feedback" / key / submission.lesson / f"{submission.lesson}.html"
                 shutil.copy(page, feedback / f"{submission.student} {submission.lesson}.html".replace("/", "-"))
-            except Exception as error:  # whatever a stranger's file can cause
+            except Exception as error:  # whatever a stranger's file may cause
                 reason = " ".join(str(error).split())[:200] or type(error).__name__
                 submission.notes.append(f"not graded: {reason}")
 
 
 def main(
-    submissions: Annotated[Path, typer.Argument(exists=True, help="Folder or zip of notebooks that were handed in.")],
+    submissions: Annotated[Path, typer.Argument(exists=True, help="Folder or zip of students' notebooks.")],
     out: Annotated[Path, typer.Option(help="Folder for grades.csv and feedback/.")] = Path("graded"),
-    timeout: Annotated[int, typer.Option(min=1, help="Seconds that a cell may run.")] = 60,
-    variant: Annotated[str | None, typer.Option(help="What `make release VARIANT=...` was given.")] = None,
+    timeout: Annotated[int, typer.Option(min=1, help="Time limit for each cell, in seconds.")] = 60,
+    variant: Annotated[str | None, typer.Option(help="The seed given to `make release VARIANT=...`.")] = None,
 ) -> None:
     """Grade notebooks. This runs the code in them: read instructor/README.md first."""
     os.environ["TINYLDM_PROFILE"] = "fast"

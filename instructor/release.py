@@ -1,11 +1,11 @@
 """Make the exercises from the lessons: ``make release``.
 
     python instructor/release.py                    # writes notebooks/exercises/
-    python instructor/release.py --variant SEED     # other numbers in the exercises (`variant`): private/SEED/
+    python instructor/release.py --variant SEED     # different numbers in the exercises (`variant`): private/SEED/
 
-The lessons stay the single source. In a release answers are stubs that raise ``NotImplementedError`` with the
-exercise's name, outputs are gone, check cells are locked, and links and the Colab badge lead to where the release lies.
-The same lessons, and the same seed, give the same files, byte for byte.
+The lessons remain the single source. In a release, answers become stubs that raise ``NotImplementedError`` with the
+exercise's name, outputs are removed, check cells are locked, and links and the Colab badge point to the released files.
+The same lessons and the same seed give the same files, byte for byte.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from variant import SOLUTION, TITLE, vary
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
 EXERCISES = LESSONS / "exercises"
 PRIVATE = LESSONS.parent / "private"
+ON_COLAB = re.compile(r"(/blob/[^/]+/notebooks/)")
 BADGE = re.compile(r"\[!\[Open in Colab\]\(.*?\)\]\(.*?\)")
 UPLOAD = "*Open this file in JupyterLab, or upload it to [Colab](https://colab.research.google.com).*"
 HIDDEN = re.compile(r"^ *### BEGIN HIDDEN TESTS\n.*?### END HIDDEN TESTS\n?", re.DOTALL | re.MULTILINE)
 
 
 def release(lesson, variant: str | None = None):
-    """A lesson as an assignment, public or a private ``variant``; the notebook that is given stays as it is."""
+    """A lesson as an assignment, public or a private ``variant``; the notebook passed in is not changed."""
     notebook = vary(lesson, variant) if variant else nbformat.from_dict(lesson)
     titles = {f"ex-{int(a)}-{b}": f"exercise {int(a)}.{b}: {title}" for a, b, title in TITLE.findall(_text(notebook))}
     for cell in notebook.cells:
@@ -42,7 +43,7 @@ def release(lesson, variant: str | None = None):
             cell.metadata.update(editable=False, deletable=False)
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace("](../", "](../../")
-            cell.source = cell.source.replace("/main/notebooks/", "/main/notebooks/exercises/")
+            cell.source = ON_COLAB.sub(r"\1exercises/", cell.source)
             cell.source = BADGE.sub(UPLOAD, cell.source) if variant else cell.source
     for measured in ("minutes", "longest", "parts"):
         notebook.metadata.pop(measured, None)
@@ -61,7 +62,7 @@ def _clear(cell, title: str) -> None:
 
 
 def main(
-    variant: Annotated[str | None, typer.Option(help="A private variant: any word, the same one for grading.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Any word for a private variant; grade with the same.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default: notebooks/exercises or private/VARIANT).")] = None,
 ) -> None:
     """Make the exercises from the lessons."""

@@ -1,9 +1,9 @@
-"""Bring a notebook that came back into the form that nbgrader can grade; say what was done.
+"""Bring a submitted notebook into a form that nbgrader can grade, and say what was done.
 
-Students' notebooks come back with lost or doubled metadata (Colab, copies), without check cells, with cells of their
-own. The released lesson says what must be there. A repaired notebook holds the lesson's imports, every answer and
-check, and whatever the student added or changed; cells that came back as they went out and grade nothing are left
-out, since they train and draw for minutes. What was handed in is never changed: `repair` works on a copy.
+Students' notebooks come back with metadata lost or duplicated (Colab, copies), without check cells, with cells of
+their own. The released lesson says what must be there. A repaired notebook contains the lesson's imports, every answer
+and check, and whatever the student added or changed; cells that came back unchanged and are not graded are left out,
+since they train and draw for minutes. The submission itself is never changed: `repair` works on a copy.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from difflib import SequenceMatcher
 
 import nbformat
 
-ALIKE = 0.6  # of a check cell's text, to be known again without its metadata
+ALIKE = 0.6  # share of a check cell's text that must match for it to be recognised without its metadata
 
 
 def repair(submission, released):
     """A submission ready to be graded, and a list of what was repaired.
 
     Args:
-        submission: a notebook that came back.
+        submission: a notebook that was handed in.
         released: the lesson as `release` made it.
     """
     copy, notes = nbformat.from_dict(submission), []
-    known = {cell.source for cell in released.cells}
+    handed_out = {cell.source for cell in released.cells}
     found = _find_graded(copy, released, notes)
-    own = [c for c in copy.cells if c.source not in known or grade_id(c) in found]
+    own = [c for c in copy.cells if c.source not in handed_out or grade_id(c) in found]
     cells = [nbformat.v4.new_code_cell(imports_of(released)), *own]
     _insert_missing(cells, found, released, notes)
     kernel = copy.metadata.get("kernelspec", {}).get("name")
@@ -40,23 +40,23 @@ def repair(submission, released):
 
 
 def grade_id(cell) -> str | None:
-    """The name under which nbgrader knows a cell, if it does."""
+    """nbgrader's name for a cell, if it has one."""
     return cell.metadata.get("nbgrader", {}).get("grade_id")
 
 
 def imports_of(notebook) -> str:
-    """All import statements of a lesson, so that its checks run without the lesson around them."""
+    """All import statements of a lesson, so that its checks run without the rest of the lesson."""
     trees = [ast.parse(plain(cell.source)) for cell in notebook.cells if cell.cell_type == "code"]
     return "\n".join(ast.unparse(n) for tree in trees for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom))
 
 
 def plain(source: str) -> str:
-    """Code without the lines that only a notebook understands."""
+    """Code with the lines that only a notebook understands replaced by ``pass``."""
     return re.sub(r"^( *)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
 
 
 def _find_graded(copy, released, notes: list[str]) -> dict:
-    """The submission's cell for each graded one of the lesson; the metadata of both are the same afterwards."""
+    """For each graded cell of the lesson, the submission's cell, which is given the lesson's metadata."""
     found = {}
     for wanted in released.cells:
         name = grade_id(wanted)
@@ -66,7 +66,7 @@ def _find_graded(copy, released, notes: list[str]) -> dict:
         if not same:
             lost = [cell for cell in copy.cells if grade_id(cell) is None and cell.cell_type == wanted.cell_type]
             same = [cell for cell in lost if _is_probably(cell, wanted)][:1]
-            notes += [f"{name}: lost its metadata, known by its text"] * len(same)
+            notes += [f"{name}: lost its metadata, recognised by its text"] * len(same)
         notes += [f"{name}: a copy of the cell does not count"] * (len(same) - 1)
         for cell in same:
             cell.metadata = {}
@@ -89,21 +89,21 @@ def _functions(source: str) -> set[str]:
 
 
 def _insert_missing(cells: list, found: dict, released, notes: list[str]) -> None:
-    """Put what the student deleted where it belongs: behind the graded cell before it."""
-    behind = 0
+    """Put what the student deleted back where it belongs: after the graded cell before it."""
+    at = 0
     for wanted in released.cells:
         name = grade_id(wanted)
         if name is None:
             continue
         if name in found:
-            behind = next(i for i, cell in enumerate(cells) if cell is found[name])
+            at = next(i for i, cell in enumerate(cells) if cell is found[name])
             continue
         notes.append(f"{name}: was missing")
-        behind += 1
-        cells.insert(behind, nbformat.from_dict(wanted))
+        at += 1
+        cells.insert(at, nbformat.from_dict(wanted))
 
 
 def _fresh(cell):
-    """The cell with a new id and no outputs: ids may have been doubled or lost."""
+    """The cell with a new id and no outputs: ids may have been duplicated or lost."""
     make = {"code": nbformat.v4.new_code_cell, "markdown": nbformat.v4.new_markdown_cell}
     return make.get(cell.cell_type, nbformat.v4.new_raw_cell)(cell.source, metadata=cell.metadata)

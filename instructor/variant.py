@@ -1,12 +1,12 @@
-"""Private variants: every graded exercise with other numbers, drawn from a seed: ``make release VARIANT=seed``.
+"""Private variants: every graded exercise with different numbers, drawn from a seed: ``make release VARIANT=seed``.
 
-A variant changes what a function is given or must return: noise of another standard deviation, a loss in another
-logarithm, a threshold, a layout that counts from another number. The question says so in one more sentence. The answer
-that everybody can read in the public lesson then fails the check; who understands it needs a line more.
+A variant changes what a function is given or must return: noise with a different standard deviation, a logarithm to a
+different base, a threshold, a layout that counts from a different number. The question says so in one extra sentence.
+The answer that anyone can read in the public lesson then fails the check; those who understand it need one more line.
 
 Each exercise has one `Twist`. The locked check cell of a variant begins with ``usual_NAME``, the student's function
-seen in the usual units, and checks that. So its messages stay true, and so do the cells of the lesson that use the
-function later on.
+converted to the usual units, and checks that. So its messages stay true, and later cells of the lesson that use the
+function still work.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from repair import plain
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION$", re.DOTALL | re.MULTILINE)
 TITLE = re.compile(r"^### Exercise (\d+)\.(\d+): (.*)$", re.MULTILINE)
 MARK = "**In your version:**"
-REMINDER = "# Mind what is different in your version: see above. (The line in quotes tells of the usual one.)"
-NOTE = """# Your version differs from the usual one, of which the messages below speak. This makes yours like it.
-print("If a message puzzles you: it means the usual version. Did you do what is different in yours?")"""
-DOUBLINGS = (2, 4, 8, 16)  # multiplying by them and dividing again changes no bit
+REMINDER = "# Note what is different in your version: see above. (The docstring describes the usual one.)"
+NOTE = """# The messages below are about the usual version. This converts yours to it.
+print("If a message puzzles you: it is about the usual version. Did you allow for what is different in yours?")"""
+DOUBLINGS = (2, 4, 8, 16)  # multiplying by them and dividing again is exact
 FEW = (3, 4, 5, 6, 7)
 MANY = (10, 20, 50, 200, 500, 1000)
 
@@ -38,12 +38,12 @@ class Twist:
     """What a variant changes in one exercise. In all texts, N stands for the number that is drawn.
 
     Args:
-        says: the sentence that the question gets.
+        says: the sentence that is added to the question.
         numbers: N is one of these.
         ask: Python lines that turn the usual arguments into the variant's; the check runs them.
-        take: the same the other way; the answer runs them.
+        take: the reverse; the answer runs them.
         read: an expression that turns ``answer``, the variant's result, into the usual one; in the check.
-        give: the same the other way; in the answer.
+        give: the reverse; in the answer.
     """
 
     says: str
@@ -55,7 +55,7 @@ class Twist:
 
 
 def larger(argument: str, says: str, numbers: tuple = DOUBLINGS) -> Twist:
-    """An argument comes N times as large."""
+    """An argument is N times as large."""
     return Twist(says, numbers, ask=f"{argument} = {argument} * N", take=f"{argument} = {argument} / N")
 
 
@@ -71,8 +71,8 @@ def counted(says: str, numbers: tuple = MANY) -> Twist:
 
 TWISTS = {
     "ex-0-1": Twist(
-        "this tokenizer's numbers are N higher than CLIP's: the start mark is 49406 + N, the end mark 49407 + N, and "
-        "N is already added to those in `words`.",
+        "this tokenizer's ids are N higher than CLIP's: the start token is 49406 + N, the end token 49407 + N, and N "
+        "has already been added to those in `words`.",
         MANY,
         ask="words = [number + N for number in words]",
         take="words = [number - N for number in words]",
@@ -80,23 +80,23 @@ TWISTS = {
         give="[number + N for number in answer]",
     ),
     "ex-0-2": result(
-        "count bytes: how many has the picture for each byte of the latents? A number of the picture takes 1 byte, one "
-        "of the latents N.",
+        "count bytes: how many bytes of the picture are there for each byte of the latents? A number in the picture "
+        "takes 1 byte, one in the latents N.",
         "(1 / N)",
         DOUBLINGS,
     ),
-    "ex-0-3": larger("image", "pixels lie between -N and N instead of -1 and 1, and values beyond those happen."),
+    "ex-0-3": larger("image", "pixels are between -N and N instead of -1 and 1, and some values lie outside."),
     "ex-1-1": Twist(
-        "take logarithms to the base N instead of natural ones.",
+        "use logarithms to base N instead of natural logarithms.",
         (2, 3, 5, 10),
         read="answer * torch.tensor(N).log().item()",
         give="answer / torch.tensor(N).log().item()",
     ),
-    "ex-1-2": larger("fake_scores", "this detective's scores come N times too large: p is the sigmoid of score / N."),
-    "ex-1-3": result("this forger wants lists N times as long: multiply all numbers of the walk by N.", "N", DOUBLINGS),
-    "ex-1-4": larger("shares", "you get counts, not shares: how many of N pictures show each digit.", MANY),
-    "ex-2-1": larger("noise", "`noise` comes with a standard deviation of N. The step needs one of 1: divide first."),
-    "ex-2-2": larger("x0", "`x0` comes N times too large. Divide it, not the noise, by N first."),
+    "ex-1-2": larger("fake_scores", "this discriminator's scores are N times too large: p is sigmoid(score / N)."),
+    "ex-1-3": result("this generator expects z N times as large: multiply the whole walk by N.", "N", DOUBLINGS),
+    "ex-1-4": larger("shares", "you are given counts, not shares: how many of N pictures show each digit.", MANY),
+    "ex-2-1": larger("noise", "`noise` has a standard deviation of N. The step needs one of 1: divide first."),
+    "ex-2-2": larger("x0", "`x0` is N times too large. Divide it, not the noise, by N first."),
     "ex-2-3": result("return the clean picture multiplied by N.", "N"),
     "ex-2-4": Twist(
         "find the first t at which the SNR is below N.",
@@ -104,43 +104,43 @@ TWISTS = {
         ask="snr = N * alphas_cumprod / (1 - alphas_cumprod)\nalphas_cumprod = snr / (1 + snr)",
         take="snr = alphas_cumprod / (1 - alphas_cumprod) / N\nalphas_cumprod = snr / (1 + snr)",
     ),
-    "ex-3-1": counted("the rows are the steps N, N + 1, N + 2 and so on. Return the step, not the number of the row."),
-    "ex-3-2": larger("skip", "divide the skip by N before it goes behind (some networks damp their skips)."),
+    "ex-3-1": counted("the rows are the steps N, N + 1, N + 2 and so on. Return the step, not the row number."),
+    "ex-3-2": larger("skip", "divide the skip by N before you concatenate (some networks scale their skips)."),
     "ex-3-3": Twist(
-        "this model counts steps from N: tell it t + N. The schedule counts from 0 as ever.",
+        "this model counts steps from N: pass it t + N. The schedule still counts from 0.",
         MANY,
         ask="usual_model = model\nmodel = lambda x, t: usual_model(x, t - N)",
         take="told = model\nmodel = lambda x, t: told(x, t + N)",
     ),
-    "ex-4-1": larger("eps", "the network's answer `eps` comes N times too large: divide it by N first."),
-    "ex-4-2": larger("z", "`z` comes with a standard deviation of N. The formula's has one of 1.", FEW),
+    "ex-4-1": larger("eps", "the network's output `eps` is N times too large: divide it by N first."),
+    "ex-4-2": larger("z", "`z` has a standard deviation of N. The one in the formula has 1.", FEW),
     "ex-4-3": Twist(
-        "`visited` counts steps from N, but `take_apart` counts from 0, so tell it t - N.",
+        "`visited` counts steps from N, but `take_apart` counts from 0, so pass it t - N.",
         MANY,
         ask="visited = [t + N for t in visited]",
         take="visited = [t - N for t in visited]",
     ),
     "ex-5-1": Twist(
-        "the encoder's `logvar` is the logarithm of σ² to the base N.",
+        "the encoder's `logvar` is the logarithm of σ² to base N.",
         (2, 3, 5, 10),
         ask="logvar = logvar / torch.tensor(N).log()",
         take="logvar = logvar * torch.tensor(N).log()",
     ),
     "ex-5-2": Twist(
-        "measure how far the clouds are from one with mean 0 and σ = N, not σ = 1. (In units of N, that one has σ = 1 "
-        "again. What become μ and σ?)",
+        "measure how far the Gaussians are from one with mean 0 and σ = N, not σ = 1. (In units of N, that one has "
+        "σ = 1 again. What do μ and σ become?)",
         DOUBLINGS,
         ask="mean, logvar = mean * N, logvar + 2 * torch.tensor(N).log()",
         take="mean, logvar = mean / N, logvar - 2 * torch.tensor(N).log()",
     ),
-    "ex-5-3": larger("z", "this encoder's `z` comes N times too large: divide it by N before you compare.", (4, 8, 16)),
+    "ex-5-3": larger("z", "this encoder's `z` is N times too large: divide it by N before you compare.", (4, 8, 16)),
     "ex-5-4": Twist(
-        "return the third term with its weight, β = N.",
+        "return the third term multiplied by its weight, β = N.",
         (0.125, 0.25, 0.5, 2, 4),
         read="(*answer[:2], answer[2] / N)",
         give="(*answer[:2], answer[2] * N)",
     ),
-    "ex-6-1": result("the latents shall get a standard deviation of N.", "N"),
+    "ex-6-1": result("the latents should have a standard deviation of N.", "N"),
     "ex-6-2": Twist(
         "this autoencoder has a *shift*, as in Stable Diffusion 3: subtract N from what `encode` returns; then scale.",
         DOUBLINGS,
@@ -149,23 +149,23 @@ TWISTS = {
     ),
     "ex-6-3": result("count for a batch of N pictures.", "N", MANY),
     "ex-7-1": Twist(
-        "places count N times: add N times the row of the place.",
+        "positions count N times: add N times the row of the position.",
         DOUBLINGS,
         ask="places = places / N",
         take="places = places * N",
     ),
     "ex-7-2": Twist(
-        "`scores` are cosines, too small to tell much: multiply them by N first (CLIP learns this number).",
+        "`scores` are cosines, too small to say much: multiply them by N first (CLIP learns this number).",
         DOUBLINGS,
         ask="scores = scores / N",
         take="scores = scores * N",
     ),
-    "ex-7-3": larger("q", "divide the scores by N · √d instead of √d, so that attention looks less sharply.", FEW),
-    "ex-7-4": larger("s", "`s` comes N times as large: N does what 1 did above, 2 · N what 2 did.", MANY),
-    "ex-8-1": larger("strength", "`strength` goes from 0 to N, not from 0 to 1; outside of that it is an error.", MANY),
-    "ex-8-2": larger("noise", "`noise` comes with a standard deviation of N, but `add_noise` wants one of 1."),
+    "ex-7-3": larger("q", "divide the scores by N · √d instead of √d, which makes attention less sharp.", FEW),
+    "ex-7-4": larger("s", "`s` is N times as large: N does what 1 did above, 2 · N what 2 did.", MANY),
+    "ex-8-1": larger("strength", "`strength` goes from 0 to N, not from 0 to 1; anything outside is an error.", MANY),
+    "ex-8-2": larger("noise", "`noise` has a standard deviation of N, but `add_noise` expects one of 1."),
     "ex-8-3": Twist(
-        "the mask is 0 where something new is wanted, and N where the known must stay.",
+        "the mask is 0 where something new is wanted, and N where the known picture must stay.",
         (2, 15, 31, 127, 255),
         ask="mask = N * (1 - mask)",
         take="mask = 1 - mask / N",
@@ -180,7 +180,7 @@ TWISTS = {
         give="re.sub(r'\\.\\d+\\.', lambda found: f'.{int(found[0][1:-1]) + N}.', answer)",
     ),
     "ex-9-3": Twist(
-        "each name in `given` begins with `N.`, which must be taken off before you compare; return names without it.",
+        "each name in `given` begins with `N.`, which must be removed before you compare; return names without it.",
         ("model", "network", "unet", "module", "diffusion"),
         ask="given = {'N.' + name: shape for name, shape in given.items()}",
         take="given = {name.removeprefix('N.'): shape for name, shape in given.items()}",
@@ -189,27 +189,27 @@ TWISTS = {
 
 
 def vary(lesson, seed: str):
-    """A complete lesson as a variant, answers included; the notebook that is given stays as it is.
+    """A complete lesson as a variant, answers included; the notebook passed in is not changed.
 
     The same seed gives the same variant; each exercise draws its own number.
     """
     notebook = nbformat.from_dict(lesson)
-    for place, cell in enumerate(notebook.cells):
+    for position, cell in enumerate(notebook.cells):
         name = cell.metadata.get("nbgrader", {}).get("grade_id", "")
         if name in TWISTS:
             twist = drawn(name, seed)
-            _ask(notebook.cells[:place], name, twist)
+            _ask(notebook.cells[:position], name, twist)
             function = next(node for node in ast.parse(cell.source).body if isinstance(node, ast.FunctionDef))
             changed = SOLUTION.sub(lambda found, t=twist, f=function: _answer(found, t, f), cell.source)
             cell.source = f"{REMINDER}\n{changed}"
-            _rename(notebook.cells[place + 1 :], function.name)
-            check = notebook.cells[place + 1]
+            _rename(notebook.cells[position + 1 :], function.name)
+            check = notebook.cells[position + 1]
             check.source = check.source.replace("\n", f"\n{_usual(twist, function)}", 1)
     return notebook
 
 
 def drawn(name: str, seed: str) -> Twist:
-    """The twist of an exercise with the number that this seed draws in the place of N."""
+    """The twist of an exercise, with N replaced by the number that this seed draws."""
     twist = TWISTS[name]
     number = str(random.Random(f"{seed} {name}").choice(twist.numbers))
     texts = {key: re.sub(r"\bN\b", number, getattr(twist, key)) for key in ("says", "ask", "take", "read", "give")}
@@ -217,7 +217,7 @@ def drawn(name: str, seed: str) -> Twist:
 
 
 def answer(body: str, twist: Twist, function: ast.FunctionDef) -> str:
-    """The body of a usual answer as one to the variant."""
+    """Turn the body of an answer to the usual exercise into one to the variant."""
     names = ", ".join(argument.arg for argument in function.args.args)
     lines = [f"def usual({names}):", textwrap.indent(body, "    ") + "\n", twist.take, f"answer = usual({names})"]
     return "\n".join([*filter(None, lines), f"return {twist.give}"])
@@ -237,7 +237,7 @@ def _usual(twist: Twist, function: ast.FunctionDef) -> str:
 
 
 def _ask(cells: list, name: str, twist: Twist) -> None:
-    """Put the new sentence behind the exercise's question."""
+    """Put the new sentence after the exercise's question."""
     for cell in cells:
         for title in TITLE.finditer(cell.source if cell.cell_type == "markdown" else ""):
             if f"ex-{int(title[1])}-{title[2]}" == name:
@@ -248,7 +248,7 @@ def _ask(cells: list, name: str, twist: Twist) -> None:
 
 
 def _rename(cells: list, function: str) -> None:
-    """Let checks, and what comes after them in the lesson, call ``usual_function``."""
+    """Make the checks, and the cells after them, call ``usual_function``."""
     for cell in cells:
         if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("solution"):
             cell.source = _renamed(cell.source, function)
@@ -256,11 +256,11 @@ def _rename(cells: list, function: str) -> None:
 
 def _renamed(source: str, function: str) -> str:
     lines, before = source.splitlines(keepends=True), None
-    places = []
+    positions = []
     for token in tokenize.generate_tokens(io.StringIO(plain(source)).readline):
         if token.type == tokenize.NAME and token.string == function and before != ".":
-            places.append(token.start)
+            positions.append(token.start)
         before = token.string
-    for row, column in reversed(places):
+    for row, column in reversed(positions):
         lines[row - 1] = f"{lines[row - 1][:column]}usual_{lines[row - 1][column:]}"
     return "".join(lines)

@@ -1,11 +1,12 @@
-"""Run lessons from top to bottom and write them back with their outputs and measured minutes: ``make lessons``.
+"""Run lessons from top to bottom and write their outputs and measured minutes back into them: ``make lessons``.
 
     python notebooks/run.py                          # all of them
     python notebooks/run.py 02_forward_diffusion     # one
 
-A lesson that fails stays as it was. Minutes belong to the profile that they were measured with ("cpu" or "gpu", see
-`tinyldm.training.budget`); those of the other are kept. Those of each part go into the lesson's teaching sheet. Outputs
-are those of the profile "cpu"; "gpu" writes minutes only. The profile "fast" is for checks and writes nothing.
+A lesson that fails stays as it was. Minutes are recorded for the profile that they were measured with ("cpu" or "gpu",
+see `tinyldm.devices.budget`); those of the other profile are kept. The times of each part go into the lesson's teaching
+sheet. Outputs come from the profile "cpu"; "gpu" writes minutes only. The profile "fast" is for checks and writes
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import nbformat
 from nbclient import NotebookClient
 from tqdm import tqdm
 
-from tinyldm.training import budget
+from tinyldm.devices import budget
+from tinyldm.weights import atomic_write
 
 FOLDER = Path(__file__).resolve().parent
 SHEETS = FOLDER.parent / "instructor" / "sheets"
@@ -37,9 +39,9 @@ def lessons() -> list[Path]:
 
 
 def execute(notebook) -> list[float]:
-    """Run all cells in place; the seconds of each, without the start of the kernel's process."""
+    """Run all cells in place; return the seconds of each, not counting the start of the kernel."""
     here = {"metadata": {"path": str(FOLDER)}}
-    tidy = {"record_timing": False, "coalesce_streams": True}  # outputs that look the same after every run
+    tidy = {"record_timing": False, "coalesce_streams": True}  # so that outputs look the same after every run
     client = NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=here, **tidy)
     seconds = []
     with client.setup_kernel():
@@ -62,16 +64,16 @@ def seconds_by_part(notebook, seconds: list[float]) -> list[tuple[str, float]]:
 
 
 def clean(notebook) -> None:
-    """Take out what GitHub cannot show: live widgets and their state. Every slider has a static picture beside it."""
+    """Remove what GitHub cannot show: live widgets and their state. Every slider has a static picture next to it."""
     notebook.metadata.pop("widgets", None)
-    notebook.metadata.language_info = {"name": "python"}  # else it would change with every version of Python
+    notebook.metadata.language_info = {"name": "python"}  # otherwise it would change with every version of Python
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
 
 
 def minutes_line(minutes: dict[str, float]) -> str:
-    """What a lesson's head says about how long its cells run."""
+    """The line at the top of a lesson that says how long its cells run."""
     cpu, gpu = (f"{minutes[name]:.1f} minutes" if name in minutes else "not measured" for name in ("cpu", "gpu"))
     return f"**All cells together run for:** {cpu} on two CPU cores; {gpu} on a GPU."
 
@@ -97,29 +99,27 @@ def parts_table(parts: dict[str, list[tuple[str, float]]]) -> str:
 
 
 def renewed(pattern: re.Pattern, text: str, source: str) -> str:
-    """``source`` with ``text`` behind the marker of ``pattern``."""
+    """``source`` with ``text`` after the marker of ``pattern``."""
     return pattern.sub(lambda found: found[0].split("\n")[0] + "\n" + text, source)
 
 
 def rewrite(notebook, pattern: re.Pattern, text: str) -> None:
-    """Put ``text`` behind the marker of ``pattern`` in the cell that has it."""
+    """Put ``text`` after the marker of ``pattern`` in the cell that has it."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = renewed(pattern, text, cell.source)
 
 
 def save(notebook, path: Path) -> None:
-    """Write under another name, then rename."""
-    unfinished = path.with_suffix(".unfinished")
-    nbformat.write(notebook, unfinished)
-    if (size := unfinished.stat().st_size) > MAX_BYTES:
-        unfinished.unlink()
-        raise ValueError(f"{path.name} would have {size:,} bytes, more than {MAX_BYTES:,}: show smaller pictures")
-    unfinished.replace(path)
+    """Write a lesson that GitHub can show."""
+    with atomic_write(path) as unfinished:
+        nbformat.write(notebook, unfinished)
+        if (size := unfinished.stat().st_size) > MAX_BYTES:
+            raise ValueError(f"{path.name} would have {size:,} bytes, more than {MAX_BYTES:,}: show smaller pictures")
 
 
 def main(names: list[str]) -> None:
-    """Run the named lessons, or all; then bring the table of lesson 00 up to date."""
+    """Run the named lessons, or all of them; then bring the table in lesson 00 up to date."""
     profile = budget(fast="fast", cpu="cpu", gpu="gpu")
     chosen = [path for path in lessons() if not names or path.stem in names]
     if unknown := set(names) - {path.stem for path in chosen}:

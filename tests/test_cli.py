@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,14 @@ from PIL import Image
 from safetensors import safe_open
 
 import tinyldm.weights
-from tinyldm import cli
-from tinyldm.autoencoder import VQVAE, CodePrior
+from tinyldm import cli, recipes
+from tinyldm.diffusion import DiffusionConfig, DiffusionModel
 from tinyldm.evaluation import digit_shares
 from tinyldm.gan import Generator
-from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage, to_pil
+from tinyldm.images import to_pil
+from tinyldm.pipeline import TextToImage
 from tinyldm.stable_diffusion import load_stable_diffusion
+from tinyldm.vqvae import VQVAE, CodePrior
 
 PROMPT = "a thick red seven leaning left"
 
@@ -90,6 +94,17 @@ def test_unknown_words_and_lost_words_are_named_in_one_line_each(tinyldm_command
     assert len(err.strip().splitlines()) == 1 and "seven seven seven seven seven" in err and "cut" in err
 
 
+def test_a_warning_is_given_once_for_many_batches(tinyldm_command):
+    code, _, err = tinyldm_command("generate", "a cosmic seven", "--count", 70, "--steps", 1)
+    assert code == 0
+    assert re.findall(r"[^\n\r]*cosmic.*", err) == ["tinyldm: no effect: cosmic (never seen in training)"]
+
+
+def test_an_empty_folder_in_which_one_stands_is_not_replaced(tinyldm_command, tmp_path):
+    code, _, err = tinyldm_command("export", ".", "--to", "diffusers")
+    assert code == 2 and "choose a new folder" in err and not list(tmp_path.iterdir())
+
+
 def test_from_a_cold_start_in_any_folder_within_its_memory(tmp_path):
     status = Path(
         "/proc/self/status"
@@ -119,7 +134,7 @@ BAD = {
     "seed huge": (["generate", "7", "--seed", str(2**64)], "seed must be between 0"),
     "not png": (["generate", "7", "--out", "7.jpg"], "--out must be a .png file"),
     "png for many": (["generate", "7", "8", "--out", "x.png"], "--out must be a folder"),
-    "unwritable": (["generate", "7", "--out", "prompts.txt/x.png"], "cannot write prompts.txt/x.png"),
+    "unwritable": (["generate", "7", "--out", "prompts.txt/x.png"], f"cannot write {Path('prompts.txt/x.png')}"),
     "no prompts file": (["generate", "--prompts", "none.txt"], "none.txt"),
     "prompts not text": (["generate", "--prompts", "binary"], "binary is not a text file"),
     "unknown option": (["generate", "7", "--magic"], "--magic"),
@@ -127,15 +142,24 @@ BAD = {
     "evaluate 1": (["evaluate", "--n", "1"], "n must be between 2 and 10,000"),
     "a strength without a picture": (["generate", "7", "--strength", "0.5"], "--mask and --strength need --image"),
     "a mask without a picture": (["generate", "7", "--mask", "dot.png"], "--mask and --strength need --image"),
-    "no such picture": (["generate", "7", "--image", "nothing.png"], "nothing.png is not a picture"),
-    "a picture that is none": (["generate", "7", "--image", "binary"], "binary is not a picture"),
-    "a mask that is none": (["generate", "7", "--image", "dot.png", "--mask", "binary"], "binary is not a picture"),
+    "no such picture": (["generate", "7", "--image", "nothing.png"], "nothing.png is not a readable picture"),
+    "a picture that is none": (["generate", "7", "--image", "binary"], "binary is not a readable picture"),
+    "a mask that is none": (["generate", "7", "--image", "dot.png", "--mask", "binary"], "binary is not a readable"),
     "a mask of another size": (["generate", "7", "--image", "dot.png", "--mask", "line.png"], "not 4x4 and 4x1"),
     "a strength of 2": (["generate", "7", "--image", "dot.png", "--strength", "2"], "strength must be between 0 and 1"),
     "an unknown layout": (["export", "x", "--to", "onnx"], "--to must be diffusers or compvis, not 'onnx'"),
     "a layout without its ending": (["export", "x", "--to", "compvis"], "must end in .safetensors"),
-    "a folder that is not empty": (["export", ".", "--to", "diffusers"], "exists already"),
+    "a folder that is not empty": (["export", ".", "--to", "diffusers"], "already exists"),
     "train 0": (["train", "vae", "--steps", "0"], "--steps"),
+    "train on too many rows": (["train", "vae", "--rows", "60001"], "--rows"),
+    "measure on too many captions": (["train", "ldm", "--captions", "20000"], "--captions"),
+    "measure one picture": (["train", "pixel", "--samples", "1"], "--samples"),
+    "train into a file": (["train", "judge", "--out", "binary"], "--out must be a folder, not binary"),
+    "train below a file": (["train", "judge", "--out", "binary/w"], f"cannot write {Path('binary/w')}"),
+    "a seed too large": (["train", "judge", "--seed", str(2**63)], "--seed"),
+    "a batch larger than the data": (["train", "judge", "--rows", "9", "--batch-size", "10"], "a batch of 10 rows is"),
+    "an unknown recipe": (["train", "everything"], "everything"),
+    "no such models": (["train", "prior", "--models", "nowhere"], "no weights at nowhere"),
 }
 
 
@@ -188,6 +212,28 @@ def test_a_write_that_fails_half_way_leaves_nothing(tinyldm_command, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_bug_shows_its_traceback(tinyldm_command, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("a shape that nobody can have typed")
+
+    monkeypatch.setattr(TextToImage, "images", broken)
+    with pytest.raises(ValueError, match="nobody can have typed"):
+        tinyldm_command("generate", "7")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_ctrl_c_gets_one_line(tmp_path):
+    command = [sys.executable, "-m", "tinyldm", "generate", "7", "--count", "9000"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a job in the background would not, nor its children
+    run = subprocess.Popen(command, cwd=tmp_path, preexec_fn=hears, **pipes)
+    run.stderr.read(20)  # of the progress bar
+    run.send_signal(signal.SIGINT)
+    out, err = run.communicate(timeout=60)
+    assert (run.returncode, out, err.splitlines()[-1]) == (130, "", "tinyldm: stopped")
+    assert not list(tmp_path.iterdir())
+
+
 def test_version_and_help(tinyldm_command):
     assert tinyldm_command("--version")[:2] == (0, f"tinyldm {tinyldm.__version__}\n")
     code, out, _ = tinyldm_command("generate", "--help")
@@ -227,8 +273,10 @@ def shapes_and_settings(path):
     return shapes, settings
 
 
-def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
+def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path, monkeypatch):
     """Two steps of each recipe, each from the one before; the results have the shipped files' shapes and settings."""
+    monkeypatch.setattr(recipes, "TEST_DIGITS", 100)
+    monkeypatch.setattr(recipes, "judge_accuracy", lambda judge: 0.1)
     small = ["--steps", 2, "--batch-size", 8, "--rows", 64, "--out", "w"]
     for name in ("judge", "vae", "clip"):
         assert tinyldm_command("train", name, *small)[0] == 0, name
@@ -252,7 +300,9 @@ def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path):
 
 WITHOUT_TEXT = {
     "gan": lambda: Generator.from_pretrained().images(100, seed=1),
-    "pixel": lambda: DiffusionModel.from_pretrained("pixel").images(100, seed=1, steps=50),
+    "pixel": lambda: DiffusionModel.from_pretrained("pixel").images(
+        100, seed=1, num_inference_steps=12, sampler="dpm++"
+    ),
     "prior": lambda: VQVAE.from_pretrained().images(CodePrior.from_pretrained(), 100, seed=1),
 }
 
@@ -286,16 +336,7 @@ def test_evaluate_prints_the_table(tinyldm_command):
     assert shares["digit"] > 95 and shares["ink"] > 95 and shares["background"] > 95
 
 
-def test_the_ladder_counts_what_the_files_hold(tinyldm_command):
-    code, out, _ = tinyldm_command("ladder", "--n", 6)
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.strip().splitlines()]
-    assert code == 0 and len(rows) == 2 + 6 and len({len(row) for row in rows}) == 1
-    assert "N = 6" in rows[0][5] and "real against real" in rows[0][5]
-    with_prior = next(row for row in rows if "prior" in row[0])
-    files = [tinyldm.weights.read_weights(name) for name in ("vqvae", "prior")]
-    assert with_prior[1] == f"{sum(t.numel() for state, _ in files for t in state.values()) / 1e6:.2f}"
-    assert with_prior[2] == f"{sum(story['seconds'] for _, story in files) / 60:.0f}"
-    assert all(float(row[4]) > 0 and float(row[5]) > 0 for row in rows[2:])
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert all(f"| {' | '.join(row[:4])} |" in readme for row in rows[2:])
-    assert [row[0] for row in rows[2:] if row[6] != "-"] == ["latent diffusion with text"] and rows[-1][6].endswith("%")
+def test_the_ladder_is_printed_for_as_many_pictures_and_the_seed_that_were_asked_for(tinyldm_command, monkeypatch):
+    monkeypatch.setattr("tinyldm.ladder.ladder", lambda n, seed: f"the table of {n} pictures, seed {seed}")
+    code, out, _ = tinyldm_command("ladder", "--n", 6, "--seed", 3)
+    assert (code, out) == (0, "the table of 6 pictures, seed 3\n")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from scipy import linalg
 from torch import nn
 
 from tinyldm import evaluation
-from tinyldm.data import BACKGROUNDS, INKS, MNIST, CaptionedMNIST, Description, load_mnist, paint
+from tinyldm.captions import Description
+from tinyldm.data import MNIST, CaptionedMNIST, load_mnist
 from tinyldm.evaluation import (
     Judge,
     JudgeConfig,
@@ -26,6 +28,7 @@ from tinyldm.evaluation import (
     psnr,
     read,
 )
+from tinyldm.measure import BACKGROUNDS, INKS, paint
 
 N = 300  # pictures in most tests: more than the judge's 128 features
 
@@ -163,6 +166,15 @@ def test_fidelity_by_hand():
     assert fidelity == {"digit": 0.5, "ink": 1.0, "background": 1.0, "stroke": 0.5, "all": 0.5}
 
 
+@pytest.mark.parametrize("wrong", ["digit", "ink", "background", "stroke", "slant"])
+def test_one_wrong_attribute_is_enough_for_a_picture_not_to_be_all_right(wrong):
+    said = Description(7, "red", "white", "thin", "left")
+    others = {"digit": 1, "ink": "blue", "background": "grey", "stroke": "thick", "slant": "upright"}
+    right, there = said, replace(said, **{wrong: others[wrong]})
+    shares = prompt_fidelity([said, said, said, said], [right, there, there, right])
+    assert shares == {name: 0.5 if name in (wrong, "all") else 1.0 for name in (*others, "all")}
+
+
 def test_fidelity_wants_as_many_pictures_as_captions():
     with pytest.raises(ValueError):
         prompt_fidelity([Description(7)] * 2, [Description(7)])
@@ -187,7 +199,7 @@ class PlainJudge(nn.Module):
         return images.flatten(1)
 
 
-def crowd(features: torch.Tensor) -> torch.Tensor:
+def image_set(features: torch.Tensor) -> torch.Tensor:
     return features[:, None, None]  # (N, features) -> pictures (N, 1, 1, features)
 
 
@@ -199,17 +211,17 @@ def by_formula(first: torch.Tensor, second: torch.Tensor) -> float:
     return distance.item() - 2 * root.trace()
 
 
-def test_a_crowd_that_moved_is_as_far_as_it_moved():
+def test_a_set_that_moved_is_as_far_as_it_moved():
     here = torch.randn(300, 4, generator=seeded()).double()
     there = here + torch.tensor([3.0, 0, -4, 0])
-    assert frechet_distance(crowd(here), crowd(there), PlainJudge(4)) == pytest.approx(25, rel=1e-4)
+    assert frechet_distance(image_set(here), image_set(there), PlainJudge(4)) == pytest.approx(25, rel=1e-4)
 
 
-def test_a_crowd_that_grew_is_as_far_as_its_spread_grew():
+def test_a_set_that_grew_is_as_far_as_its_spread_grew():
     here = torch.randn(300, 4, generator=seeded()).double()
     here = here - here.mean(0)
     expected = here.T.cov().trace().item()  # tr(Σ + 4 Σ - 2 * 2 Σ)
-    assert frechet_distance(crowd(here), crowd(2 * here), PlainJudge(4)) == pytest.approx(expected, rel=1e-4)
+    assert frechet_distance(image_set(here), image_set(2 * here), PlainJudge(4)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_distance_on_the_judges_features_is_that_of_the_formula(judge, digits, pictures, train_digits):
@@ -222,7 +234,7 @@ def test_the_distance_on_the_judges_features_is_that_of_the_formula(judge, digit
     assert expected > 1 > coloured  # colours are no difference to the judge
 
 
-def test_a_crowd_has_no_distance_from_itself_in_any_order(judge, digits):
+def test_a_set_has_no_distance_from_itself_in_any_order(judge, digits):
     order = torch.randperm(N, generator=seeded())
     assert frechet_distance(digits, digits[order], judge) == pytest.approx(0, abs=1e-3)
 
@@ -237,7 +249,9 @@ def test_the_distance_grows_with_corruption(judge, digits):
 def test_the_real_against_real_distance_falls_with_the_number_of_pictures(judge, train_digits):
     with torch.no_grad():
         test, train = judge.features(load_mnist("test").padded()[:1600]), judge.features(train_digits)
-    floors = [frechet_distance(crowd(test[:n]), crowd(train[:n]), PlainJudge(128)) for n in (200, 400, 800, 1600)]
+    floors = [
+        frechet_distance(image_set(test[:n]), image_set(train[:n]), PlainJudge(128)) for n in (200, 400, 800, 1600)
+    ]
     assert floors == sorted(floors, reverse=True)
     assert floors[0] > 2 * floors[3]
 

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from tinyldm import gan
+from tinyldm import UserError, gan
 from tinyldm.gan import Discriminator, GANConfig, Generator, discriminator_loss, generator_loss, train_gan
 
 TINY = GANConfig(latent_dim=4, channels=(8, 8, 4))
@@ -94,6 +95,73 @@ def test_the_forgers_loss_leaves_the_detective_alone(players, idle_forger):
     next(train_gan(*twins, bright_squares(), steps=1, batch_size=8))
     assert changed(before, players[0])
     assert not changed(copies(players[1]), twins[1])
+
+
+def test_both_adams_have_the_papers_rate_and_betas(players):
+    """Radford et al. 2016, section 4: 0.0002 and β₁ = 0.5."""
+    seen = []
+    handle = register_optimizer_step_pre_hook(lambda optimizer, *_: seen.append(optimizer.param_groups[0]))
+    try:
+        next(train_gan(*players, bright_squares(), steps=1, batch_size=8))
+    finally:
+        handle.remove()
+    assert [(group["lr"], group["betas"]) for group in seen] == [(2e-4, (0.5, 0.999))] * 2
+
+
+@pytest.mark.parametrize("stopped_after", [1, 4])
+def test_an_interrupted_game_ends_as_one_that_was_not(tmp_path, stopped_after):
+    def play(**options):
+        torch.manual_seed(0)
+        pair = Generator(TINY), Discriminator(TINY)
+        steps = list(train_gan(*pair, bright_squares(), steps=6, batch_size=8, seed=2, generator_steps=2, **options))
+        return pair, [(step.index, step.discriminator_loss, step.generator_loss) for step in steps]
+
+    unbroken, records = play()
+    asked = iter(range(1, 99))
+    checkpoint = tmp_path / "gan.checkpoint"
+    _, first = play(checkpoint=checkpoint, stop=lambda: next(asked) == stopped_after)
+    again, rest = play(checkpoint=checkpoint, save_every=2)
+    assert first + rest == records and len(first) == stopped_after
+    for ours, expected in zip(again, unbroken, strict=True):
+        assert all(torch.equal(value, expected.state_dict()[name]) for name, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"steps": 7}, "steps 6 there, 7 here"), ({"generator_steps": 2}, "generator_steps 1 there, 2 here")],
+)
+def test_a_checkpoint_of_another_game_is_refused(players, tmp_path, change, says):
+    options = {"steps": 6, "batch_size": 8, "checkpoint": tmp_path / "gan.checkpoint"}
+    list(train_gan(*players, bright_squares(), **options, stop=lambda: True))
+    with pytest.raises(UserError, match=f"belongs to another run \\({says}\\)"):
+        next(train_gan(*players, bright_squares(), **{**options, **change}))
+    with pytest.raises(UserError, match=r"belongs to another run \(rows 64 there, 65 here\)"):
+        next(train_gan(*players, bright_squares(65), **options))
+
+
+def test_a_game_without_a_move_or_without_a_number_is_refused(players):
+    with pytest.raises(UserError, match="generator_steps must be at least 1, not 0"):
+        next(train_gan(*players, bright_squares(), steps=1, generator_steps=0))
+    with pytest.raises(UserError, match="the loss of step 0 is nan and nan: try another seed or a lower learning rate"):
+        next(train_gan(*players, bright_squares() * math.nan, steps=1, batch_size=8))
+
+
+def test_a_game_that_had_ended_gives_its_last_record_again(players, tmp_path):
+    options = {"steps": 3, "batch_size": 8, "checkpoint": tmp_path / "gan.checkpoint"}
+    list(train_gan(*players, bright_squares(), **options))
+    torch.manual_seed(5)
+    others = Generator(TINY), Discriminator(TINY)
+    (step,) = train_gan(*others, bright_squares(), **options)
+    assert step.index == 2 and math.isnan(step.generator_loss)
+    assert all(torch.equal(a, b) for a, b in zip(players[0].parameters(), others[0].parameters(), strict=True))
+
+
+def test_more_than_one_process_or_row_than_there_is_is_refused(players, monkeypatch):
+    with pytest.raises(UserError, match="a batch of 65 rows is larger than the training set of 64"):
+        next(train_gan(*players, bright_squares(), steps=1, batch_size=65))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="start it without torchrun"):
+        next(train_gan(*players, bright_squares(), steps=1, batch_size=8))
 
 
 def test_forgeries_come_near_to_the_real_ones(players):

@@ -84,17 +84,18 @@ def test_a_lesson_checks_its_small_numbers(path):
 # ---------------------------------------------------------------- one set-up
 
 
-def test_the_set_up_cell_is_the_same_everywhere_and_installs_from_the_projects_address():
+def test_the_set_up_cell_is_the_same_everywhere_and_installs_this_version():
     cells = {code_cells(read(path))[0].source for path in PATHS}
     assert len(cells) == 1
     found = re.findall(r'%pip install (.*)"tinyldm @ git\+(\S+)"', cells.pop())
-    assert found == [("-q ", PROJECT["urls"]["Repository"])]
+    assert found == [("-q ", f"{PROJECT['urls']['Repository']}@v{PROJECT['version']}")]
 
 
 @every_lesson
-def test_the_badge_opens_this_lesson_on_colab(path):
+def test_the_badge_opens_this_lesson_of_this_version_on_colab(path):
     owner_and_name = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
-    address = f"https://colab.research.google.com/github/{owner_and_name}/blob/main/notebooks/{path.name}"
+    place = f"{owner_and_name}/blob/v{PROJECT['version']}/notebooks/{path.name}"
+    address = f"https://colab.research.google.com/github/{place}"
     assert re.findall(r"\]\((https://colab\.research\.google\.com/github/\S+)\)", text_of(read(path))) == [address]
 
 
@@ -167,6 +168,11 @@ def test_github_can_show_it(path):
 
 
 # ---------------------------------------------------------------- no second truth
+
+
+@every_lesson
+def test_lessons_use_the_modules_and_not_the_command_line(path):
+    assert not re.search(r"tinyldm\.cli\b", "\n".join(cell.source for cell in code_cells(read(path))))
 
 
 def names_of_the_package() -> set[str]:

@@ -1,6 +1,5 @@
 """Pictures of pictures show the pixels that they were given, under their titles; tables say what was measured."""
 
-import base64
 import io
 import subprocess
 import sys
@@ -9,21 +8,10 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tinyldm.data import CaptionedMNIST
 from tinyldm.gan import GANStep
-from tinyldm.plotting import (
-    PARTS,
-    Sketchpad,
-    course_map,
-    image_grid,
-    live,
-    losses_figure,
-    rows_table,
-    show_rows,
-    sliders,
-)
+from tinyldm.plotting import PARTS, course_map, image_grid, live, losses_figure, rows_table, show_rows
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "black": (0, 0, 0)}
 
@@ -182,47 +170,6 @@ def test_the_map_shows_every_part_and_lights_only_the_named_ones():
 def test_a_part_that_the_system_does_not_have_is_named():
     with pytest.raises(ValueError, match="no such part: engine; there are prompt, "):
         course_map("engine")
-
-
-# ---------------------------------------------------------------- sliders
-
-
-def test_without_ipywidgets_sliders_say_so_in_one_line(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    sliders(lambda t: None, t=(0, 9))
-    out = capsys.readouterr().out
-    assert out.startswith("Sliders need ipywidgets") and out.count("\n") == 1
-
-
-def test_sliders_call_the_function_with_the_chosen_values(monkeypatch):
-    ipywidgets = pytest.importorskip("ipywidgets")
-    given, drawn = {}, []
-    monkeypatch.setattr(ipywidgets, "interact", lambda draw, **choices: given.update(draw=draw, **choices))
-    sliders(lambda t, kind: drawn.append((t, kind)), t=(0, 9), kind=("linear", "cosine"))
-    assert given["t"] == (0, 9) and given["kind"] == ["linear", "cosine"]
-    given["draw"](t=3, kind="cosine")
-    assert drawn == [(3, "cosine")]
-
-
-# ---------------------------------------------------------------- the sketchpad
-
-
-def test_a_drawing_comes_back_as_a_picture():
-    pytest.importorskip("ipywidgets")
-    pad, drawn, png = Sketchpad(), Image.new("RGB", (256, 256), (0, 0, 200)), io.BytesIO()
-    drawn.save(png, "PNG")
-    pad._text.value = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()  # what the browser writes
-    assert pad.picture().tobytes() == drawn.tobytes()
-
-
-def test_until_something_is_drawn_an_example_stands_in(monkeypatch, capsys):
-    example = Sketchpad().picture()
-    assert example.size == (256, 256) and example.getextrema()[0] == (0, 255)
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    pad = Sketchpad()
-    pad.show()
-    assert capsys.readouterr().out.startswith("The sketchpad needs ipywidgets")
-    assert pad.picture().tobytes() == example.tobytes()
 
 
 # ---------------------------------------------------------------- the loss while it falls

@@ -179,6 +179,19 @@ def test_zero_terminal_snr_equals_diffusers():
     assert_parity(trajectory("ddim", "v_prediction", schedule=schedule, steps=25), expected)
 
 
+def test_euler_begins_at_the_same_amount_of_noise_as_diffusers_where_the_schedule_ends_in_pure_noise():
+    theirs = EulerDiscreteScheduler(
+        **SD, prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True
+    )
+    theirs.set_timesteps(25)
+    sigma, sigma_next = theirs.sigmas[:2].double()
+    x = noise_batch()
+    step = next(sample(lambda x, t: 10 + 0 * x, SCHEDULE.rescale_zero_terminal_snr(), x=x, steps=25, sampler="euler"))
+    y = x.double() * (1 + sigma**2).sqrt()
+    y = y + (sigma_next - sigma) * (y - 10) / sigma
+    torch.testing.assert_close(step.x.double(), y / (1 + sigma_next**2).sqrt(), atol=1e-4, rtol=0)
+
+
 # ---------------------------------------------------------------------------------------------- perfect denoisers
 
 
@@ -364,9 +377,9 @@ def test_the_starting_batch_is_left_as_it_was():
         (dict(steps=0), r"steps must be in \[1, 1000\], not 0"),
         (dict(steps=1001), r"steps must be in \[1, 1000\], not 1001"),
         (dict(spacing="even"), "unknown spacing 'even'; choose one of trailing, leading"),
-        (dict(steps=1000, spacing="leading", offset=1), "offset 1 with 1000 steps leads out"),
+        (dict(steps=1000, spacing="leading", offset=1), "offset 1 with 1000 steps goes outside"),
         (dict(start=50, x=torch.zeros(1, 1, 2, 2), shape=None), r"start must be in \[0, 50\), not 50"),
-        (dict(start=3), "start > 0 needs"),
+        (dict(start=3), "required when start > 0"),
         (dict(shape=None), "either shape"),
         (dict(x=torch.zeros(1, 1, 2, 2)), "either shape"),
     ],

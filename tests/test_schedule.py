@@ -7,7 +7,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
-from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule
+from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule, stratified_timesteps
 
 DIFFUSERS_NAMES = {"linear": "linear", "scaled_linear": "scaled_linear", "sigmoid": "sigmoid"}
 DIFFUSERS_NAMES["cosine"] = "squaredcos_cap_v2"
@@ -48,7 +48,7 @@ def test_cosine_follows_equation_17():
 
 def test_the_default_is_stable_diffusion():
     schedule = NoiseSchedule.create()
-    assert len(schedule) == schedule.num_steps == 1000
+    assert len(schedule) == 1000
     assert schedule.betas[0].item() == pytest.approx(0.00085, abs=1e-7)
     assert schedule.betas[-1].item() == pytest.approx(0.012, abs=1e-7)
     assert schedule.alphas_cumprod[-1].item() == pytest.approx(0.0047, abs=5e-5)
@@ -223,3 +223,51 @@ def test_lists_that_are_no_schedule_are_refused(alphas):
 def test_a_flat_schedule_cannot_be_rescaled():
     with pytest.raises(ValueError, match="cannot be rescaled"):
         NoiseSchedule([0.5, 0.5]).rescale_zero_terminal_snr()
+
+
+# --- steps to train at --------------------------------------------------------------------------------------------
+
+LARGEST = 1 - 2**-24  # the largest float32 below 1: what torch.rand gives once in 16 million times
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize(("n", "num_steps"), [(8, 1000), (125, 1000), (3, 513), (64, 4096), (7, 7), (1, 5)])
+def test_every_stratum_gets_exactly_one_step(n, num_steps):
+    for seed in range(300):
+        strata = stratified_timesteps(n, num_steps, seeded(seed)) // (num_steps // n)
+        assert strata.sort().values.tolist() == list(range(n)), seed
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 7, 513, 1000, 4096])
+@pytest.mark.parametrize("u", [None, 0.0, LARGEST], ids=["any", "smallest", "largest"])
+def test_stratified_steps_are_steps_of_the_schedule_whatever_is_drawn(monkeypatch, num_steps, u):
+    if u is not None:
+        monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, u))
+    for n in (1, 2, 7, 513, 1000, 4096):
+        for seed in range(20):
+            t = stratified_timesteps(n, num_steps, seeded(seed))
+            assert t.shape == (n,) and t.dtype == torch.int64
+            assert t.min() >= 0 and t.max() < num_steps
+
+
+def test_a_stratified_step_by_itself_is_uniform():
+    """Row by row: all of 11 steps equally often, by chi-square, and none too high or too low on average."""
+    n, num_steps, draws, generator = 4, 11, 20_000, seeded(0)
+    steps = torch.stack([stratified_timesteps(n, num_steps, generator) for _ in range(draws)]).double()
+    for row in steps.T:
+        counts = row.long().bincount(minlength=num_steps)
+        chi_square = ((counts - draws / num_steps).square() / (draws / num_steps)).sum().item()
+        assert chi_square < 29.6  # 99.9 % of such sums, of 10 degrees of freedom, are smaller
+        standard_error = ((num_steps**2 - 1) / 12 / draws) ** 0.5
+        assert row.mean().item() == pytest.approx((num_steps - 1) / 2, abs=4 * standard_error)
+
+
+def test_same_seed_same_steps_and_another_seed_others():
+    before = torch.get_rng_state()
+    first = stratified_timesteps(16, 1000, seeded(5))
+    assert torch.equal(stratified_timesteps(16, 1000, seeded(5)), first)
+    assert not torch.equal(stratified_timesteps(16, 1000, seeded(6)), first)
+    assert torch.equal(torch.get_rng_state(), before)

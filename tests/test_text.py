@@ -27,6 +27,7 @@ from tinyldm.text import (
     TextConfig,
     TextEncoder,
     clip_tokenizer,
+    drop_captions,
     keep_unknown_silent,
     sprinkle_unknown,
     tokenize,
@@ -343,6 +344,44 @@ def test_a_caption_that_grows_too_long_keeps_its_end_token():
     assert (sprinkled == UNKNOWN).any(1).float().mean() > 0.3
     assert (sprinkled[:, -1] == END).all()
     assert ((sprinkled == END).sum(1) == 1).all()
+
+
+# --- captions dropped ---------------------------------------------------------------------------------------------
+
+
+def is_dropped(tokens: torch.Tensor) -> torch.Tensor:
+    """Which rows are the empty caption, (B,)."""
+    return (tokens == tokenize([""])).all(1)
+
+
+def test_a_dropped_caption_is_the_empty_one_and_the_others_stay(captions):
+    tokens = tokenize(captions)
+    before = tokens.clone()
+    left = drop_captions(tokens, seeded(), 0.3)
+    dropped = is_dropped(left)
+    assert torch.equal(tokens, before) and left.dtype == tokens.dtype
+    assert 20 < dropped.sum() < 100 and not is_dropped(tokens).any()
+    assert torch.equal(left[~dropped], tokens[~dropped])
+
+
+@pytest.mark.parametrize(("share", "count"), [(0, 0), (1, 200)])
+def test_a_share_of_0_drops_no_caption_and_a_share_of_1_drops_all(captions, share, count):
+    for seed in range(10):
+        assert is_dropped(drop_captions(tokenize(captions), seeded(seed), share)).sum() == count
+
+
+def test_a_tenth_of_all_captions_is_dropped():
+    dropped = is_dropped(drop_captions(tokenize(["a red seven"]).expand(20_000, -1), seeded())).float()
+    assert dropped.mean().item() == pytest.approx(0.1, abs=3 * (0.1 * 0.9 / 20_000) ** 0.5)
+
+
+def test_which_captions_are_dropped_is_up_to_the_generator_alone(captions):
+    tokens, state = tokenize(captions), torch.get_rng_state()
+    first = is_dropped(drop_captions(tokens, seeded(3), 0.3))
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(99)
+    assert torch.equal(is_dropped(drop_captions(tokens.flip(0), seeded(3), 0.3)), first)
+    assert not torch.equal(is_dropped(drop_captions(tokens, seeded(4), 0.3)), first)
 
 
 # --- the contrastive loss -----------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""The training loop: killed and gone on it is the same training, and so it is shared by two processes."""
+"""The training loop: interrupted and continued it is the same run, and so it is on two processes."""
 
 import itertools
 import math
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,8 +14,16 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from tinyldm import training
-from tinyldm.training import TrainSettings, best_precision, budget, progress, rows_of_step, train
+from tinyldm import UserError, training
+from tinyldm.training import (
+    Checkpoint,
+    TrainSettings,
+    mix_seeds,
+    progress,
+    rows_of_step,
+    stop_on_signal,
+    train,
+)
 
 ROWS = 37  # so that no batch size divides it and batches reach from one epoch into the next
 SETTINGS = TrainSettings(steps=30, batch_size=8, learning_rate=0.02, warmup=5, seed=3)
@@ -91,7 +100,7 @@ def test_a_linear_regression_finds_its_answer():
 
 def test_the_loss_of_a_record_is_that_of_the_model_before_the_step():
     model = network()
-    generator = torch.Generator().manual_seed(training._mix(SETTINGS.seed, 0, 0))
+    generator = torch.Generator().manual_seed(mix_seeds(SETTINGS.seed, 0, 0))
     expected = noisy_loss(model, rows_of_step(ROWS, 8, 0, SETTINGS.seed), generator).item()
     assert run(model, until=0)[0][0].loss == pytest.approx(expected, rel=1e-6)
 
@@ -127,14 +136,55 @@ def test_every_step_draws_its_own_noise():
     assert (distances + torch.eye(30) > 1e-3).all()
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "learning_rate"])
-@pytest.mark.parametrize("value", [0, -1])
-def test_settings_that_cannot_be_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"^{name} must be positive, not {value}$"):
-        TrainSettings(**{"steps": 10, name: value})
+IMPOSSIBLE = [
+    *({name: value} for name in ("steps", "batch_size") for value in (0, -1, math.nan)),
+    *({name: value} for name in ("learning_rate", "max_grad_norm") for value in (0, -1, math.nan, math.inf)),
+    *({name: value} for name in ("warmup", "weight_decay", "seed") for value in (-1, math.nan, math.inf)),
+    *({"ema_decay": value} for value in (-0.1, 1, 2, math.nan)),
+    *({"restarts": value} for value in ((0,), (10,), (99,), (5, 5), (7, 3), (-1,))),
+    {"seed": 2**63},
+]
+
+
+@pytest.mark.parametrize("settings", IMPOSSIBLE, ids=str)
+def test_settings_that_cannot_be_are_refused(settings):
+    ((name, _),) = settings.items()
+    with pytest.raises(UserError, match=f"^{name} must "):
+        TrainSettings(**{"steps": 10, **settings})
+
+
+def test_settings_at_the_edges_are_allowed():
+    edges = TrainSettings(2, 1, warmup=0, weight_decay=0.0, ema_decay=0.0, seed=2**63 - 1, restarts=(1,))
+    assert len(run(network(), settings=edges)[0]) == 2
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_checkpoint(tmp_path, value):
+    checkpoint = tmp_path / "x.checkpoint"
+    run(network(), until=6, checkpoint=checkpoint, save_every=7)
+    good = checkpoint.read_bytes()
+    calls = itertools.count(7)
+
+    def breaks(model, index, generator):
+        return noisy_loss(model, index, generator) * (value if next(calls) == 13 else 1)
+
+    with pytest.raises(UserError, match=r"the loss of step 13 is (nan|inf): try another seed or a lower learning rate"):
+        run(network(), breaks, checkpoint=checkpoint, save_every=7)
+    assert checkpoint.read_bytes() == good
+
+
+def test_a_batch_larger_than_the_training_set_is_refused():
+    with pytest.raises(UserError, match="a batch of 1,000 rows is larger than the training set of 37"):
+        run(network(), settings=replace(SETTINGS, batch_size=1000))
 
 
 # --- which rows ---------------------------------------------------------------------------------------------------
+
+
+def test_every_step_of_every_process_has_a_seed_of_its_own():
+    seeds = {mix_seeds(seed, step, rank) for seed in range(5) for step in range(200) for rank in range(4)}
+    assert len(seeds) == 5 * 200 * 4 and all(0 <= seed < 2**63 for seed in seeds)
+    assert mix_seeds(0, 1) != mix_seeds(0, 1, 0)  # the order of an epoch and the noise of a step
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 25])
@@ -154,6 +204,14 @@ def test_the_order_of_rows_belongs_to_the_seed_and_not_to_the_batch_size():
     assert not torch.equal(order(4, 0), order(4, 1))
 
 
+def test_the_order_of_an_epoch_is_made_once(monkeypatch):
+    made, randperm = [], torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda *given, **options: made.append(given) or randperm(*given, **options))
+    training._order_of_epoch.cache_clear()
+    run(network())
+    assert len(made) == math.ceil(30 * 8 / ROWS)
+
+
 # --- learning rate, gradient clipping, weight decay ---------------------------------------------------------------
 
 
@@ -171,7 +229,7 @@ def test_a_restart_begins_a_second_rise_and_fall_and_changes_nothing_before_it()
     once = replace(SETTINGS, steps=8, warmup=4)
     rates, alone = (
         [step.learning_rate for step in run(network(), settings=settings)[0]]
-        for settings in (replace(once, steps=16, restarts=(8, 99)), once)
+        for settings in (replace(once, steps=16, restarts=(8,)), once)
     )
     assert rates == alone + alone
 
@@ -262,10 +320,10 @@ def test_early_on_the_moving_average_follows_the_model():
     assert (records[-1].ema.weight.item() - start) / (model.weight.item() - start) > 0.7
 
 
-# --- killed and gone on -------------------------------------------------------------------------------------------
+# --- interrupted and continued ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("killed_at", [3, 6, 17, 29], ids=lambda step: f"step-{step}")
+@pytest.mark.parametrize("killed_at", [3, 6, 17, 28], ids=lambda step: f"step-{step}")
 def test_a_training_that_was_killed_ends_as_one_that_was_not(tmp_path, killed_at):
     unbroken = network()
     records, averaged = run(unbroken)
@@ -312,16 +370,15 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_one_before(tmp_path, 
     run(network(), until=6, checkpoint=checkpoint, save_every=7)
     whole, save = checkpoint.read_bytes(), torch.save
 
-    def killed_half_way(state, path):
-        save(state, path)
-        Path(path).write_bytes(Path(path).read_bytes()[:1000])
+    def killed_half_way(state, file):
+        file.write(whole[:1000])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", killed_half_way)
     with pytest.raises(KeyboardInterrupt):
         run(network(), checkpoint=checkpoint, save_every=7)
     assert checkpoint.read_bytes() == whole
-    assert len(list(tmp_path.iterdir())) == 2  # the half-written file is there, under another name
+    assert [path.name for path in tmp_path.iterdir()] == ["x.checkpoint"]
 
     monkeypatch.setattr(torch, "save", save)
     model = network()
@@ -366,7 +423,6 @@ BAD_CHECKPOINTS = {
     "truncated": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("hello"),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
     "not a dictionary": lambda path: torch.save([1, 2], path),
     "keys missing": lambda path: torch.save({"settings": SETTINGS.__dict__}, path),
     "code that runs": write_code_that_runs,
@@ -384,45 +440,120 @@ def test_a_damaged_checkpoint_is_an_error_that_names_the_file(tmp_path, damage):
     assert not (tmp_path / "trapped").exists()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"steps": 31}, {"seed": 4}, {"learning_rate": 0.1}, {"batch_size": 16}, {"restarts": (9,)}],
-    ids=str,
-)
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path, change):
-    checkpoint = tmp_path / "x.checkpoint"
-    run(network(), until=6, checkpoint=checkpoint, save_every=7)
-    with pytest.raises(ValueError, match=r"x\.checkpoint was made with other settings"):
-        run(network(), settings=replace(SETTINGS, **change), checkpoint=checkpoint)
+def test_a_checkpoint_that_cannot_be_opened_is_not_called_damaged(tmp_path):
+    (tmp_path / "x.checkpoint").mkdir()
+    with pytest.raises(UserError, match=r"^cannot read .*x\.checkpoint: Is a directory$"):
+        run(network(), checkpoint=tmp_path / "x.checkpoint")
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_a_bug_while_loading_is_not_blamed_on_the_checkpoint(tmp_path):
+    class Broken(nn.Linear):
+        def load_state_dict(self, *given, **options):
+            raise RuntimeError("a bug")
+
+    checkpoint = tmp_path / "x.checkpoint"
+    run(Broken(3, 1), until=6, checkpoint=checkpoint, save_every=7)
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(Broken(3, 1), checkpoint=checkpoint)
+
+
+def test_a_run_that_had_ended_gives_its_last_record_and_its_model_again(tmp_path, capsys):
+    first, averaged = run(network(), checkpoint=tmp_path / "x.checkpoint", save_every=7)
+    model = network(seed=1)
+    records, averaged_again = run(model, checkpoint=tmp_path / "x.checkpoint", save_every=7)
+    assert [(step.index, step.seconds) for step in records] == [(29, first[-1].seconds)]
+    assert math.isnan(records[0].loss) and equal(averaged_again, averaged)
+    assert len(list(progress(records, 30, "digits"))) == 1
+    assert "nan" not in capsys.readouterr().err
+
+
+OTHER_RUNS = {  # what is changed, and what the message says of it
+    "steps": ({"settings": replace(SETTINGS, steps=31)}, "steps 30 there, 31 here"),
+    "seed": ({"settings": replace(SETTINGS, seed=4)}, "seed 3 there, 4 here"),
+    "rate": ({"settings": replace(SETTINGS, learning_rate=0.1)}, "learning_rate 0.02 there, 0.1 here"),
+    "restarts": ({"settings": replace(SETTINGS, restarts=(9,))}, r"restarts \[\] there, \[9\] here"),
+    "rows": ({"num_rows": 38}, "rows 37 there, 38 here"),
+    "precision": ({"mixed_precision": "bf16"}, "precision no there, bf16 here"),
+    "another input": ({"inputs": {"vae": "abc"}}, "vae None there, abc here"),
+    "two": ({"num_rows": 38, "settings": replace(SETTINGS, seed=4)}, "seed 3 there, 4 here, rows 37 there, 38 here"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), OTHER_RUNS.values(), ids=OTHER_RUNS)
+def test_a_checkpoint_of_another_run_is_refused_with_what_differs(tmp_path, change, says):
     checkpoint = tmp_path / "x.checkpoint"
     run(network(), until=6, checkpoint=checkpoint, save_every=7)
-    with pytest.raises(ValueError, match=r"x\.checkpoint .*delete it") as caught:
-        run(nn.Linear(3, 1), checkpoint=checkpoint)
-    assert "\n" not in str(caught.value)
+    options = {"num_rows": ROWS, "settings": SETTINGS, "mixed_precision": "no", **change}
+    with pytest.raises(UserError, match=rf"x\.checkpoint belongs to another run \({says}\): .* delete it"):
+        next(train(network(), noisy_loss, checkpoint=checkpoint, **options))
+
+
+class Configured(nn.Linear):
+    """Models of equal shapes that differ in their settings only."""
+
+    def __init__(self, config):
+        super().__init__(3, 1)
+        self.config = config
+
+
+@pytest.mark.parametrize("other", [nn.Linear(3, 1), nn.Sequential(nn.Linear(3, 1)), Configured("b")])
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, other):
+    checkpoint = tmp_path / "x.checkpoint"
+    run(Configured("a"), until=6, checkpoint=checkpoint, save_every=7)
+    with pytest.raises(UserError, match=r"x\.checkpoint belongs to another run \(model \w+ there, \w+ here\)"):
+        run(other, checkpoint=checkpoint)
+
+
+def test_a_run_that_continues_with_its_own_inputs_is_not_refused(tmp_path):
+    options = {"checkpoint": tmp_path / "x.checkpoint", "save_every": 7, "inputs": {"vae": "abc"}}
+    run(network(), until=6, **options)
+    assert run(network(), **options)[0][0].index == 7
+
+
+# --- stopped ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_asked_to_stop_writes_a_checkpoint_and_continues_as_if_it_had_not(tmp_path):
+    unbroken, checkpoint = network(), tmp_path / "x.checkpoint"
+    _, averaged = run(unbroken)
+    asked = iter([False] * 10 + [True])
+    records, _ = run(network(), checkpoint=checkpoint, save_every=500, stop=lambda: next(asked))
+    assert [step.index for step in records] == list(range(11))
+    model = network()
+    records, averaged_again = run(model, checkpoint=checkpoint, save_every=500)
+    assert records[0].index == 11
+    assert equal(model.parameters(), unbroken.parameters()) and equal(averaged_again, averaged)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_noted_and_its_old_handler_comes_back(number):
+    before = signal.getsignal(number)
+    with stop_on_signal() as requested:
+        assert not requested.is_set()
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)  # torchrun passes on what a terminal sends
+        assert requested.is_set()
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_second_ctrl_c_some_seconds_later_ends_at_once(monkeypatch):
+    clock = iter([100.0, 104.0])
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
+    with pytest.raises(KeyboardInterrupt), stop_on_signal():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_without_a_checkpoint_saves_and_loads_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    nowhere = Checkpoint(None, {"seed": 1}, {"model": network()})
+    nowhere.save(3, 1.0)
+    assert nowhere.load() == (0, 0.0) and not list(tmp_path.iterdir())
 
 
 # --- precision ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "cuda, gpu_bf16, cpu_bf16, expected",
-    [
-        (True, True, False, "bf16"),
-        (True, False, True, "fp16"),
-        (False, False, True, "bf16"),
-        (False, False, False, "no"),
-    ],
-    ids=["new GPU", "old GPU", "new CPU", "old CPU"],
-)
-def test_the_best_precision_is_what_the_hardware_multiplies(monkeypatch, cuda, gpu_bf16, cpu_bf16, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    said = {True: True, False: gpu_bf16}  # with emulation every GPU says yes, slow ones too
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: said[including_emulation])
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": cpu_bf16})
-    assert best_precision() == expected
 
 
 def test_the_best_precision_is_the_default_and_one_kind_can_follow_another(monkeypatch):
@@ -484,8 +615,8 @@ from tinyldm import training
 
 folder, rank = Path(sys.argv[2]), int(__import__("os").environ["RANK"])
 torch.set_num_threads(1)
-result, writes, save = {"rank": rank}, [], training._save_checkpoint
-training._save_checkpoint = lambda *args: (writes.append(args[2]), save(*args))
+result, writes, save = {"rank": rank}, [], training.Checkpoint.save
+training.Checkpoint.save = lambda self, done, seconds: self.path and (writes.append(done), save(self, done, seconds))
 
 def watch(model, loss, until=None, seed=0, **options):
     seen, drawn = [], []
@@ -502,7 +633,11 @@ result["unbroken"] = watch(here.network(), here.noisy_loss)
 assert not writes
 watch(here.network(), here.noisy_loss, until=17, checkpoint=folder / "x.checkpoint", save_every=7)
 result["resumed"] = watch(here.network(), here.noisy_loss, checkpoint=folder / "x.checkpoint", save_every=7)
-result["writes"] = writes
+result["writes"] = list(writes)
+asked = iter([False] * 5 + [rank == 1] * 99)  # only the second process is told
+stopping = {"checkpoint": folder / "y.checkpoint", "stop": lambda: next(asked)}
+result["stopped"] = watch(here.network(), here.noisy_loss, **stopping)["losses"]
+result["last"] = writes[len(result["writes"]):]
 try:
     here.run(here.network(), settings=here.replace(here.SETTINGS, batch_size=1))
 except ValueError as error:
@@ -566,7 +701,7 @@ def test_each_process_draws_its_own_noise(two):
 
 def test_one_process_writes_and_both_go_on_from_it(two):
     assert [rank["plain"]["is_main"] for rank in two] == [True, False]
-    assert [rank["writes"] for rank in two] == [[7, 14, 21, 28], []]
+    assert [rank["writes"] for rank in two] == [[7, 14, 21, 28, 30], []]
     for rank in two:
         assert len(rank["resumed"]["losses"]) == 30 - 14
         assert rank["resumed"]["losses"] == rank["unbroken"]["losses"][14:]
@@ -574,27 +709,10 @@ def test_one_process_writes_and_both_go_on_from_it(two):
         assert equal(rank["resumed"]["averaged"], rank["unbroken"]["averaged"])
 
 
-def test_a_batch_too_small_to_share_is_refused(two):
-    assert [rank["error"] for rank in two] == ["a batch of 1 cannot be shared by 2 processes"] * 2
+def test_one_process_that_is_asked_to_stop_stops_both(two):
+    assert two[0]["stopped"] == two[1]["stopped"] == two[0]["unbroken"]["losses"][:6]
+    assert [rank["last"] for rank in two] == [[6], []]
 
 
-# --- how long things run ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("profile", "value"), [("fast", 1), ("cpu", 2), ("gpu", 3)])
-def test_the_profile_decides_how_long_things_run(monkeypatch, profile, value):
-    monkeypatch.setenv("TINYLDM_PROFILE", profile)
-    assert budget(fast=1, cpu=2, gpu=3) == value
-
-
-@pytest.mark.parametrize(("has_gpu", "value"), [(False, 2), (True, 3)])
-def test_without_a_profile_the_hardware_decides(monkeypatch, has_gpu, value):
-    monkeypatch.delenv("TINYLDM_PROFILE", raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    assert budget(fast=1, cpu=2, gpu=3) == value
-
-
-def test_an_unknown_profile_is_named(monkeypatch):
-    monkeypatch.setenv("TINYLDM_PROFILE", "slow")
-    with pytest.raises(ValueError, match="fast, cpu, gpu, not 'slow'"):
-        budget(fast=1, cpu=2, gpu=3)
+def test_a_batch_too_small_to_split_is_refused(two):
+    assert [rank["error"] for rank in two] == ["a batch of 1 cannot be split across 2 processes"] * 2

@@ -1,7 +1,11 @@
 """A weights file says how it was made; a bad one is one clear line that names it; writing leaves nothing half done."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,14 +15,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from tinyldm.autoencoder import VAE, VQVAE, CodePrior, VAEConfig
+from tinyldm import UserError
 from tinyldm.data import CaptionedMNIST
+from tinyldm.diffusion import DiffusionConfig, DiffusionModel
 from tinyldm.evaluation import Judge, grey
 from tinyldm.gan import Generator
-from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage
+from tinyldm.pipeline import TextToImage
 from tinyldm.text import TextConfig, TextEncoder
 from tinyldm.unet import UNetConfig
-from tinyldm.weights import SHIPPED, WeightsError, load_into, read_weights, save_weights
+from tinyldm.vae import VAE, VAEConfig
+from tinyldm.vqvae import VQVAE, CodePrior
+from tinyldm.weights import SHIPPED, WeightsError, atomic_write, load_into, read_weights, save_weights, state_to_save
 
 READERS = {
     "gan": Generator.from_pretrained,
@@ -106,12 +113,11 @@ def test_a_loaded_model_is_the_saved_one_ready_for_use(file):
 def test_settings_that_hold_settings_come_back(tmp_path):
     tiny = UNetConfig(block_out_channels=(8, 16), num_heads=2, context_dim=16, norm_num_groups=4)
     config = DiffusionConfig(unet=tiny, sampler="heun", guidance_scale=1.5, zero_terminal_snr=False)
-    save_weights(tmp_path / "unet.safetensors", DiffusionModel(config).state_dict(), config)
-    assert load_into(DiffusionModel, DiffusionConfig, "unet", tmp_path).settings == config
+    save_weights(tmp_path / "unet.safetensors", DiffusionModel(config).weights(), config)
+    assert load_into(DiffusionModel, DiffusionConfig, "unet", tmp_path).config == config
 
 
-def test_others_may_read_the_file_and_nothing_else_is_left(file):
-    assert file.stat().st_mode & 0o777 == 0o644
+def test_nothing_else_is_left(file):
     assert [path.name for path in file.parent.iterdir()] == ["line.safetensors"]
 
 
@@ -140,6 +146,97 @@ def test_a_kill_while_saving_leaves_the_file_before(file, monkeypatch, moment):
     assert [path.name for path in file.parent.iterdir()] == ["line.safetensors"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize(("umask", "expected"), [(0o022, 0o644), (0o027, 0o640), (0o000, 0o666)])
+def test_a_file_gets_the_permissions_that_any_new_file_gets(tmp_path, umask, expected):
+    before = os.umask(umask)
+    try:
+        save_weights(tmp_path / "line.safetensors", Line(Size()).state_dict(), Size())
+        with atomic_write(tmp_path / "folder") as unfinished:
+            (unfinished / "deeper").mkdir(parents=True)
+            save_file({"x": torch.zeros(2)}, unfinished / "deeper" / "x.safetensors")
+        assert os.umask(umask) == umask  # not changed by it
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "line.safetensors", tmp_path / "folder" / "deeper" / "x.safetensors"):
+        assert path.stat().st_mode & 0o777 == expected
+
+
+@pytest.mark.parametrize("name", ["x.txt", "odd [name].txt" if os.name == "nt" else "odd [name] *?.txt", "Ünïcode"])
+@pytest.mark.parametrize("failure", [ValueError("a bug"), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_whatever_fails_nothing_is_left_and_the_old_file_stays(tmp_path, name, failure):
+    path = tmp_path / name
+    path.write_text("old")
+    raised = UserError if isinstance(failure, OSError) else type(failure)
+    with pytest.raises(raised) as caught, atomic_write(path) as unfinished:
+        unfinished.write_text("half")
+        assert unfinished.parent == path.parent and unfinished != path
+        raise failure
+    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [(name, "old")]
+    if raised is UserError:
+        assert str(caught.value) == f"cannot write {path}: No space left on device"
+
+
+def test_an_error_about_another_file_is_not_taken_for_one_about_this_file(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "copy"):
+        (tmp_path.parent / "there is no such file").read_text()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cause", [ImportError("no transformers"), MemoryError()])
+def test_what_is_not_the_files_fault_is_not_blamed_on_it(file, cause):
+    def no_model(config):
+        raise cause
+
+    with pytest.raises(type(cause)):
+        load_into(no_model, Size, "line", file.parent)
+
+
+def test_a_folder_appears_whole_also_in_the_place_of_an_empty_one(tmp_path):
+    for target in ("new", "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with atomic_write(tmp_path / target) as unfinished:
+            unfinished.mkdir()
+            (unfinished / "a").write_text(target)
+            assert not (tmp_path / target / "a").exists()
+        assert [path.name for path in (tmp_path / target).iterdir()] == ["a"]
+    with pytest.raises(UserError, match=r"cannot write .*new: "), atomic_write(tmp_path / "new") as unfinished:
+        unfinished.mkdir()
+    assert (tmp_path / "new" / "a").read_text() == "new"
+
+
+def test_what_a_killed_process_left_is_cleared_away_an_hour_later_and_stops_nobody(tmp_path):
+    old, young, other = (tmp_path / f".{name}.unfinished" for name in ("a.1", "a.2", "ab.3"))
+    for path in (old, young, other):
+        path.write_text("half")
+        os.utime(path, (time.time() - (60 if path == young else 4000),) * 2)
+    with atomic_write(tmp_path / "a") as unfinished:
+        unfinished.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".a.2.unfinished", ".ab.3.unfinished", "a"])
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from tinyldm.weights import atomic_write
+for _ in range(50):
+    with atomic_write(sys.argv[1]) as unfinished:
+        unfinished.write_text(sys.argv[2] * 100_000)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace a file that is being read")
+def test_two_processes_that_write_the_same_file_leave_one_whole_one(tmp_path):
+    path = tmp_path / "shared"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), letter]) for letter in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        if path.exists():
+            seen.add(path.read_text())
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert seen <= {"a" * 100_000, "b" * 100_000} and list(tmp_path.iterdir()) == [path]
+
+
 # --- bad files ----------------------------------------------------------------------------------------------------
 
 BAD_FILES = {
@@ -151,9 +248,9 @@ BAD_FILES = {
     "longer than it says": (lambda path: path.write_bytes(path.read_bytes() + b"\0"), "is damaged"),
     "text": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 123\n"), "is damaged"),
     "a pickle": (lambda path: torch.save({"weight": torch.zeros(1, 3)}, path), "is damaged"),
-    "without settings": (lambda path: rewrite(path, settings=None), "does not say its settings"),
-    "another program's": (lambda p: save_file({"weight": torch.zeros(1, 3)}, p, {"format": "pt"}), "does not say its"),
-    "without metadata": (lambda path: save_file({"weight": torch.zeros(1, 3)}, path), "does not say its settings"),
+    "without settings": (lambda path: rewrite(path, settings=None), "does not state its settings"),
+    "another program's": (lambda p: save_file({"weight": torch.zeros(1, 3)}, p, {"format": "pt"}), "does not state"),
+    "without metadata": (lambda path: save_file({"weight": torch.zeros(1, 3)}, path), "does not state its settings"),
     "settings not JSON": (lambda path: rewrite(path, settings="width=3"), "does not match its settings"),
     "settings a list": (lambda path: rewrite(path, settings="[3]"), "does not match its settings"),
     "unknown setting": (lambda path: rewrite(path, settings='{"width": 3, "depth": 2}'), "match its.*depth"),
@@ -233,7 +330,7 @@ def test_settings_of_another_model_are_one_clear_line_that_names_the_file(tmp_pa
     }
     model_class, config_class, config = kinds[name]
     path = tmp_path / f"{name}.safetensors"
-    save_weights(path, model_class(config).state_dict(), config)
+    save_weights(path, state_to_save(model_class(config)), config)
     load_into(model_class, config_class, name, tmp_path)
     rewrite(path, settings=json.dumps({**asdict(config), **settings}))
     with pytest.raises(WeightsError, match="does not match its settings") as caught:
@@ -295,8 +392,8 @@ def test_the_shipped_models_reach_what_they_were_made_for():
 
 
 def test_the_judge_reads_the_vaes_copies_nearly_as_well_as_the_pictures():
-    vae, judge, data = VAE.from_pretrained(), Judge.from_pretrained(), CaptionedMNIST("test", limit=2000)
-    pictures = data.images(torch.arange(2000))
+    vae, judge, data = VAE.from_pretrained(), Judge.from_pretrained(), CaptionedMNIST("test", limit=1000)
+    pictures = data.images(torch.arange(1000))
     copies = vae.decode(vae.encode(pictures, sample=False)).clamp(-1, 1)
     right = [(judge(grey(x)).argmax(1) == data.labels).float().mean() for x in (pictures, copies)]
     assert right[1] >= right[0] - 0.005

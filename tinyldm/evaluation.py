@@ -1,9 +1,9 @@
-"""How good is it? The judge reads digits; rulers and palettes measure the rest; Fréchet distance compares crowds.
+"""How good is it? The judge reads digits, `measure` the rest; the Fréchet distance compares sets of images.
 
 Design choices
-- The judge is a small classifier of MNIST digits that sees only how much ink lies where, never colours: colours,
-  stroke and slant are measured (`tinyldm.data.describe`), not classified.
-- A Fréchet distance is never shown without the distance of real from real digits at the same number of pictures.
+- The judge is a small classifier of MNIST digits that sees only where the ink is, never its colour: colours, stroke
+  and slant are measured (`measure.describe`), not classified.
+- A Fréchet distance is never shown without that between two sets of real digits of the same size.
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.data import ATTRIBUTES, MNIST, CaptionedMNIST, Description, describe, load_mnist, unpaint
+from tinyldm import UserError
+from tinyldm.captions import Description
+from tinyldm.data import MNIST, CaptionedMNIST, load_mnist
+from tinyldm.devices import device_of
+from tinyldm.measure import ATTRIBUTES, describe, unpaint
 from tinyldm.weights import load_into
 
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Settings of a `Judge`: channels of its three convolutions, and how many features it bases its answer on."""
+    """Settings of a `Judge`: channels of its three convolutions, and the number of features that it classifies by."""
 
     channels: tuple[int, int, int] = (32, 64, 128)
     features: int = 128
 
 
 class Judge(nn.Module):
-    """A digit classifier for pictures of 32x32: three convolutions, one layer of features, ten scores."""
+    """A digit classifier for 32x32 images: three convolutions, one layer of features, ten scores."""
 
     def __init__(self, config: JudgeConfig = JudgeConfig()):
         super().__init__()
@@ -41,11 +47,10 @@ class Judge(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         self.to_features = nn.Linear(width * 4 * 4, config.features)
         self.to_scores = nn.Linear(config.features, 10)
-        self.num_features = config.features  # torchmetrics asks for this name
 
     def features(self, images: Tensor) -> Tensor:
-        """What the judge looks at before it answers: (B, 1, 32, 32) in [-1, 1] -> (B, features)."""
-        images = images.to(self.to_features.weight.device)  # they may come from anywhere
+        """The features that the judge classifies by: (B, 1, 32, 32) in [-1, 1] -> (B, features)."""
+        images = images.to(device_of(self))  # they may be on any device
         return F.gelu(self.to_features(self.convolutions(images).flatten(1)))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -53,62 +58,62 @@ class Judge(nn.Module):
         return self.to_scores(self.features(images))
 
     @classmethod
-    def from_pretrained(cls, folder=None) -> Judge:
-        """The shipped judge (`tinyldm train judge` made it), or one from ``folder``."""
+    def from_pretrained(cls, folder: str | Path | None = None) -> Judge:
+        """The shipped judge (made by `tinyldm train judge`), or one from ``folder``."""
         return load_into(cls, JudgeConfig, "judge", folder)
 
 
 def grey(images: Tensor) -> Tensor:
-    """What the judge sees of a picture: colour pictures (B, 3, H, W) become (B, 1, H, W), both in [-1, 1]."""
+    """What the judge sees of an image: colour images (B, 3, H, W) become (B, 1, H, W), both in [-1, 1]."""
     return images if images.shape[1] == 1 else unpaint(images)[0][:, None] * 2 - 1
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn, shear, scale and move every picture a little, so that the judge learns digits and not pixels.
+    """Rotate, shear, scale and shift every image a little, so that the judge learns digits and not pixels.
 
     Args:
         images: (B, 1, H, W) in [-1, 1].
-        generator: up to 10 degrees, 0.2 of shear, 12% of size, 2 pixels.
+        generator: source of the amounts: up to 10 degrees, a shear of 0.2, 12% in size and 2 pixels.
     """
 
-    def draw(spread: float) -> Tensor:
-        return (torch.rand(len(images), generator=generator) * 2 - 1) * spread
+    def draw(limit: float) -> Tensor:
+        return (torch.rand(len(images), generator=generator) * 2 - 1) * limit
 
     angle, scale, shear = draw(0.17), 1 + draw(0.12), draw(0.2)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     matrix = torch.stack([cos, shear - sin, draw(0.12), sin, cos, draw(0.12)], 1).view(-1, 2, 3)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
-    return F.grid_sample(images + 1, grid, align_corners=False) - 1  # + 1: what comes in from outside is paper
+    return F.grid_sample(images + 1, grid, align_corners=False) - 1  # + 1: zero padding is background
 
 
 @torch.no_grad()
 def judge_accuracy(judge: Judge) -> float:
-    """Share of MNIST's 10,000 test digits that the judge reads right, in [0, 1]."""
+    """Fraction of MNIST's 10,000 test digits that the judge reads correctly, in [0, 1]."""
     test = load_mnist("test")
     answers = torch.cat([judge(part).argmax(1).cpu() for part in test.padded().split(500)])
     return (answers == test.labels).float().mean().item()
 
 
-# ---------------------------------------------------------------- does the picture match the prompt?
+# ---------------------------------------------------------------- does the image match the prompt?
 
 
 def read(images: Tensor, judge: Judge) -> list[Description]:
-    """Say what is in pictures (B, 3, 32, 32) in [-1, 1]: the judge reads the digit, the rest is measured."""
+    """Describe images (B, 3, 32, 32) in [-1, 1]: the judge reads the digit, the rest is measured."""
     return describe(images, judge(grey(images)).argmax(1))
 
 
 def prompt_fidelity(named: Sequence[Description], seen: Sequence[Description]) -> dict[str, float]:
-    """Of the things that captions name, how many are there.
+    """How much of what the captions name is really in the images.
 
     Args:
         named: what each caption says.
-        seen: what is in each picture, from `read`.
+        seen: what is in each image, from `read`.
 
     Returns:
-        For each attribute the share of right ones among captions that name it, and "all": the share of pictures in
-        which everything named is right. In [0, 1]; nan for an attribute that no caption names.
+        For each attribute, the fraction that is right among the captions that name it, and "all": the fraction of
+        images in which everything named is right. In [0, 1]; nan for an attribute that no caption names.
     """
-    right = {name: [] for name in ATTRIBUTES}
+    right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
     for said, there in zip(named, seen, strict=True):
         for name in ATTRIBUTES:
             if getattr(said, name) is not None:
@@ -124,23 +129,23 @@ def _share(answers: list[bool]) -> float:
     return sum(answers) / len(answers) if answers else float("nan")
 
 
-# ---------------------------------------------------------------- do the pictures look like the real ones?
+# ---------------------------------------------------------------- do the images look like the real ones?
 
 
 @torch.no_grad()
 def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
-    """Fréchet distance between two crowds of pictures, on the judge's features.
+    """Fréchet distance between two sets of images, on the judge's features.
 
     |μ_1 - μ_2|² + tr(Σ_1 + Σ_2 - 2 (Σ_1 Σ_2)^(1/2))                    (Heusel et al. 2017, eq. 6; torchmetrics)
 
-    It falls as the crowds grow, so it means something only beside another one at the same number of pictures.
+    It falls as the sets grow, so compare it only with others for the same number of images.
 
     Args:
-        real, other: (N, 1 or 3, 32, 32) in [-1, 1]; N of more than the judge's features, else it is mostly chance.
+        real, other: (N, 1 or 3, 32, 32) in [-1, 1]; with N below the judge's number of features it is mostly chance.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    alone = {"sync_on_compute": False}  # one process may measure while the others of a training have ended
+    alone: dict[str, Any] = {"sync_on_compute": False}  # one process may measure after the others have ended
     metric = FrechetInceptionDistance(feature=_Features(judge), normalize=True, **alone)
     for images, is_real in ((real, True), (other, False)):
         for part in images.split(500):
@@ -149,24 +154,24 @@ def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
 
 
 def frechet_beside_floor(images: Tensor, seed: int = 0, judge: Judge | None = None) -> tuple[float, float]:
-    """Fréchet distance of pictures from MNIST's test digits, and that of as many training digits from them.
+    """Fréchet distance of images to MNIST's test digits, and of as many training digits to the same test digits.
 
     Args:
         images: (N, 1 or 3, 32, 32) in [-1, 1], N at most 10,000.
-        seed: which training digits.
+        seed: random seed for the choice of training digits.
         judge: by default the shipped one.
     """
     n, judge = len(images), judge or Judge.from_pretrained()
     real, train = load_mnist("test").padded()[:n], load_mnist("train")
     chosen = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(seed))[:n]
-    train = MNIST(train.images[chosen], train.labels[chosen]).padded()
-    return frechet_distance(real, images, judge), frechet_distance(real, train, judge)
+    others = MNIST(train.images[chosen], train.labels[chosen]).padded()
+    return frechet_distance(real, images, judge), frechet_distance(real, others, judge)
 
 
 def psnr(images: Tensor, again: Tensor) -> float:
-    """Peak signal-to-noise ratio: how near copies are to pictures, in decibels (10 more: a tenth of the squared error).
+    """Peak signal-to-noise ratio of copies, in decibels (10 dB more: a tenth of the squared error).
 
-    10 log10(4 / mse), the mean over all pictures; 4 is the square of the range from -1 to 1.
+    10 log10(4 / mse), averaged over all images; 4 is the square of the range from -1 to 1.
 
     Args:
         images, again: (B, C, H, W) in [-1, 1].
@@ -176,9 +181,9 @@ def psnr(images: Tensor, again: Tensor) -> float:
 
 @torch.no_grad()
 def digit_shares(images: Tensor, judge: Judge | None = None) -> Tensor:
-    """How often each digit is among pictures, as the judge reads them: (N, 1 or 3, 32, 32) -> (10,), sum 1.
+    """How often each digit occurs in images, as read by the judge: (N, 1 or 3, 32, 32) -> (10,), summing to 1.
 
-    A model that has forgotten some digits (mode collapse) has shares near 0.
+    A model that has lost some digits (mode collapse) has shares near 0 for them.
     """
     judge = judge or Judge.from_pretrained()
     answers = torch.cat([judge(grey(part)).argmax(1).cpu() for part in images.split(500)])
@@ -186,7 +191,7 @@ def digit_shares(images: Tensor, judge: Judge | None = None) -> Tensor:
 
 
 class _Features(nn.Module):
-    """The judge as torchmetrics wants it: a module that answers features."""
+    """The judge in the form that torchmetrics expects: a module that returns features."""
 
     def __init__(self, judge: Judge):
         super().__init__()
@@ -201,7 +206,7 @@ class _Features(nn.Module):
 
 @dataclass(frozen=True)
 class Report:
-    """What `evaluate` measured on ``n`` pictures; shares in [0, 1]."""
+    """What `evaluate` measured on ``n`` images; fidelity in [0, 1]."""
 
     n: int
     fidelity: dict[str, float]
@@ -224,19 +229,19 @@ class Report:
 
 
 def evaluate(draw: Callable[[list[str]], Tensor], n: int = 2000, seed: int = 0, judge: Judge | None = None) -> Report:
-    """Draw the captions of ``n`` held-out digits and measure the pictures.
+    """Generate images for the captions of ``n`` held-out digits, and measure them.
 
     Args:
-        draw: prompts -> pictures (len(prompts), 3, 32, 32) in [-1, 1].
+        draw: prompts -> images (len(prompts), 3, 32, 32) in [-1, 1].
         n: how many captions, at most 10,000 (all test digits).
-        seed: of the captions, their colours, and the training digits for the real-against-real floor.
+        seed: random seed for captions and colours, and for the training digits of the real-against-real floor.
         judge: by default the shipped one.
 
     Raises:
-        ValueError: n is out of range.
+        UserError: if n is out of range.
     """
     if not 2 <= n <= 10_000:
-        raise ValueError(f"n must be between 2 and 10,000 (there are no more test digits), not {n}")
+        raise UserError(f"n must be between 2 and 10,000 (there are no more test digits), not {n}")
     judge = judge or Judge.from_pretrained()
     test = CaptionedMNIST("test", seed=seed, limit=n)
     start = time.perf_counter()

@@ -1,22 +1,30 @@
-"""The old method: a forger and a detective (Goodfellow et al. 2014), with the layers of DCGAN (Radford et al. 2016).
+"""The old method, a GAN: a forger, the generator, against a detective, the discriminator (Goodfellow et al. 2014), with
+the layers of DCGAN (Radford et al. 2016).
 
 Design choices
-- Generator and discriminator are mirror images: the one doubles 4x4 three times to 32x32, the other halves it again.
-- The losses are functions of the discriminator's scores alone, so that each can be looked at on one batch.
-- Two networks that train against each other do not fit the loop of ``training.py``, which lowers one loss; the loop
-  here alternates. It is a generator too: it yields one small record a step.
+- The two are mirror images: the generator doubles 4x4 three times to 32x32, the discriminator halves it back.
+- The losses are functions of the discriminator's scores alone, so that each can be examined on one batch.
+- Two networks that train against each other do not fit `training.train`, which minimises one loss; the loop here
+  alternates. Otherwise the contract is the same: one record per step, the same checkpoints, the same stop on request.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm import UserError
+from tinyldm.devices import device_of
+from tinyldm.training import Checkpoint, Stateful, check_batch, check_losses, fingerprint_model
 from tinyldm.weights import load_into
 
 
@@ -29,7 +37,7 @@ class GANConfig:
 
 
 class Generator(nn.Module):
-    """Random numbers to pictures: z (B, latent_dim) -> (B, 1, 32, 32) in [-1, 1]."""
+    """From random numbers to images: z (B, latent_dim) -> (B, 1, 32, 32) in [-1, 1]."""
 
     def __init__(self, config: GANConfig = GANConfig()):
         super().__init__()
@@ -49,19 +57,19 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def images(self, n: int, seed: int = 0) -> Tensor:
-        """``n`` pictures from random z, (n, 1, 32, 32) in [-1, 1]."""
-        device = next(self.parameters()).device
+        """``n`` images from random z, (n, 1, 32, 32) in [-1, 1]."""
+        device = device_of(self)
         z = torch.randn(n, self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
         return torch.cat([self(part.to(device)) for part in z.split(500)])
 
     @classmethod
-    def from_pretrained(cls, folder=None) -> Generator:
-        """The shipped generator (`tinyldm train gan` made it), or one from ``folder``."""
+    def from_pretrained(cls, folder: str | Path | None = None) -> Generator:
+        """The shipped generator (made by `tinyldm train gan`), or one from ``folder``."""
         return load_into(cls, GANConfig, "gan", folder)
 
 
 class Discriminator(nn.Module):
-    """Pictures to scores: (B, 1, 32, 32) -> (B,); above 0 means "I think that this one is real"."""
+    """From images to scores: (B, 1, 32, 32) -> (B,); above 0 means "probably real"."""
 
     def __init__(self, config: GANConfig = GANConfig()):
         super().__init__()
@@ -77,39 +85,43 @@ class Discriminator(nn.Module):
 
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """The detective's loss: real pictures should score high, forgeries low.
+    """The discriminator's loss: real images should score high, generated ones low.
 
     -E[log D(x)] - E[log(1 - D(G(z)))],   D = sigmoid(score)                    (Goodfellow et al. 2014, eq. 1)
 
     Args:
-        real_scores, fake_scores: of the discriminator, (B,) each.
+        real_scores, fake_scores: the discriminator's scores, (B,) each.
 
     Returns:
-        A number; 2 log 2 = 1.386 for a discriminator that always answers "half and half".
+        The loss, (); 2 log 2 = 1.386 for a discriminator that cannot tell them apart.
     """
     return F.softplus(-real_scores).mean() + F.softplus(fake_scores).mean()  # -log sigmoid(s) = softplus(-s)
 
 
 def generator_loss(fake_scores: Tensor) -> Tensor:
-    """The forger's loss: forgeries should score high.
+    """The generator's loss: its images should score high.
 
     -E[log D(G(z))], the form with the strong gradient                           (Goodfellow et al. 2014, section 3)
 
     Args:
-        fake_scores: the discriminator's opinion of the forgeries, (B,).
+        fake_scores: the discriminator's scores of generated images, (B,).
     """
     return F.softplus(-fake_scores).mean()
 
 
 @dataclass(frozen=True)
 class GANStep:
-    """What `train_gan` yields after step ``index`` (0-based): both losses, the last one's forgeries, seconds so far."""
+    """What `train_gan` yields after step ``index`` (0-based).
+
+    Both losses, the images that the generator was last trained on, and the seconds so far.
+    """
 
     index: int
     discriminator_loss: float
     generator_loss: float
     fakes: Tensor
     seconds: float
+    is_main: bool = True  # there is only one process
 
 
 def train_gan(
@@ -121,42 +133,85 @@ def train_gan(
     learning_rate: float = 2e-4,
     generator_steps: int = 1,
     seed: int = 0,
+    checkpoint: str | Path | None = None,
+    save_every: int = 500,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[GANStep]:
-    """Train both in place, in turns: the detective one step, then the forger.
+    """Train both in place, in turn: one discriminator step, then the generator.
 
     Args:
         generator, discriminator: on the same device.
-        images: real pictures, (N, 1, 32, 32) in [-1, 1].
-        steps: how many turns.
-        generator_steps: steps of the forger in each turn; with many it runs after the detective's blind spots.
-        learning_rate: of both Adams, with β = (0.5, 0.999)                       (Radford et al. 2016, section 4)
-        seed: of the batches and of every z.
+        images: real images, (N, 1, 32, 32) in [-1, 1].
+        steps: how many rounds.
+        batch_size: number of real and of generated images in each step.
+        learning_rate: of both Adam optimizers, with β = (0.5, 0.999)             (Radford et al. 2016, section 4)
+        generator_steps: steps of the generator in each round, at least 1; with many it exploits the discriminator's
+            blind spots.
+        seed: random seed for the batches and every z.
+        checkpoint, save_every, stop: as for `training.train`.
+
+    Raises:
+        UserError: as for `training.train`, or if ``generator_steps`` is below 1.
     """
-    random, began = torch.Generator().manual_seed(seed), time.perf_counter()
-    device = next(generator.parameters()).device
-    adam = {"lr": learning_rate, "betas": (0.5, 0.999)}
-    forger, detective = (torch.optim.Adam(model.parameters(), **adam) for model in (generator, discriminator))
+    if generator_steps < 1:
+        raise UserError(f"generator_steps must be at least 1, not {generator_steps}")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise UserError("a GAN is trained by one process: start it without torchrun")
+    check_batch(batch_size, len(images))
+    rng, device = torch.Generator().manual_seed(seed), device_of(generator)
+    adam: dict[str, Any] = {"lr": learning_rate, "betas": (0.5, 0.999)}
+    generator_optimizer = torch.optim.Adam(generator.parameters(), **adam)
+    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **adam)
     generator.train()
     discriminator.train()
+    run: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    run |= {"generator_steps": generator_steps, "rows": len(images)}
+    run["model"] = fingerprint_model(generator, discriminator)
+    parts: dict[str, Stateful] = {"generator": generator, "discriminator": discriminator, "random": _State(rng)}
+    parts |= {"generator_optimizer": generator_optimizer, "discriminator_optimizer": discriminator_optimizer}
+    saved = Checkpoint(checkpoint, run, parts)
+    start, seconds = saved.load()
+    if start == steps:
+        yield GANStep(start - 1, math.nan, math.nan, images[:0], seconds)
+    began = time.perf_counter() - seconds
 
-    def forge() -> Tensor:
-        return generator(torch.randn(batch_size, generator.config.latent_dim, generator=random).to(device))
+    def generate() -> Tensor:
+        return generator(torch.randn(batch_size, generator.config.latent_dim, generator=rng).to(device))
 
-    for index in range(steps):
-        real = images[torch.randint(len(images), (batch_size,), generator=random)].to(device)
-        fakes = forge()
-        d_loss = discriminator_loss(discriminator(real), discriminator(fakes.detach()))  # not the forger's turn
-        _step(detective, d_loss)
+    for index in range(start, steps):
+        real = images[torch.randint(len(images), (batch_size,), generator=rng)].to(device)
+        fakes = generate().detach()  # no gradient reaches the generator in the discriminator's step
+        d_loss = discriminator_loss(discriminator(real), discriminator(fakes))
+        _step(discriminator_optimizer, d_loss)
         for _ in range(generator_steps):
-            fakes = forge()
+            fakes = generate()
             g_loss = generator_loss(discriminator(fakes))
-            _step(forger, g_loss)
-        seconds = time.perf_counter() - began
-        yield GANStep(index, d_loss.item(), g_loss.item(), fakes.detach(), seconds)
+            _step(generator_optimizer, g_loss)
+        losses = d_loss.item(), g_loss.item()
+        check_losses(index, *losses)
+        seconds, stopping = time.perf_counter() - began, stop()
+        if (index + 1) % save_every == 0 or stopping or index + 1 == steps:
+            saved.save(index + 1, seconds)
+        yield GANStep(index, *losses, fakes.detach(), seconds)
+        if stopping:
+            return
+
+
+@dataclass
+class _State:
+    """A random number generator as part of a checkpoint."""
+
+    generator: torch.Generator
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": self.generator.get_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.generator.set_state(state_dict["state"])
 
 
 def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of one of the two; gradients that the other's loss has left in it are dropped."""
+    """One step of one of the two networks; gradients left in it by the other's loss are dropped."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -1,30 +1,34 @@
-"""Pictures for people: grids, tables of rows, the map of the course, the loss of a training while it runs.
+"""Figures and tables: image grids, rows of the data set, the map of the course, the losses of a training run.
 
-Functions return a matplotlib figure and show nothing themselves. For notebooks only: `sliders`, `live`, `Sketchpad`.
+Functions return a matplotlib figure and show nothing themselves, except for `live`, which is for notebooks.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import io
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from tinyldm.data import CaptionedMNIST
+from tinyldm.training import Record, losses_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int | None = None, size: float = 1.5):
+def image_grid(
+    images: Tensor, titles: Sequence[str] | None = None, columns: int | None = None, size: float = 1.5
+) -> Figure:
     """Images side by side, each under its title.
 
     Args:
         images: (B, 1 or 3, H, W) in [-1, 1].
-        titles: a text per image, or for the first few; long ones are wrapped.
-        columns: by default near to a square, at most 8.
+        titles: one for each image, or for the first few; long ones are wrapped.
+        columns: by default close to a square grid, at most 8.
         size: of one image, in inches.
     """
     from matplotlib.figure import Figure
@@ -45,10 +49,9 @@ def image_grid(images: Tensor, titles: Sequence[str] | None = None, columns: int
     return figure
 
 
-def show_rows(data: CaptionedMNIST, index: Sequence[int], columns: int = 4):
-    """Rows of captioned MNIST: pictures with their captions."""
-    index = torch.as_tensor(list(index))
-    return image_grid(data.images(index), [data.captions[i] for i in index.tolist()], columns, size=2.0)
+def show_rows(data: CaptionedMNIST, index: Sequence[int], columns: int = 4) -> Figure:
+    """Rows of captioned MNIST: images with their captions."""
+    return image_grid(data.images(torch.as_tensor(index)), [data.captions[i] for i in index], columns, size=2.0)
 
 
 def rows_table(data: CaptionedMNIST, index: Sequence[int]) -> str:
@@ -63,7 +66,7 @@ def rows_table(data: CaptionedMNIST, index: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-# Every part of the system: left edge, bottom edge, what stands in its box, and the lessons that are about it.
+# Every part of the system: left edge, bottom edge, the text in its box, and the lessons about it.
 PARTS = {
     "prompt": (0.0, 2.0, '"a thick\nred seven"', "07"),
     "text encoder": (2.0, 2.0, "text\nencoder", "07"),
@@ -85,13 +88,13 @@ _ARROWS = [
 ]  # fmt: skip
 
 
-def course_map(*lit: str):
-    """The whole system as boxes, with the parts of a lesson lit: above how a picture is made, below how it is learned.
+def course_map(*lit: str) -> Figure:
+    """The whole system as boxes, with a lesson's parts highlighted: generation at the top, training at the bottom.
 
-    Small numbers say which lessons are about a part.
+    Small numbers give the lessons about each part.
 
     Args:
-        lit: names out of `PARTS`.
+        lit: names from `PARTS`.
 
     Raises:
         ValueError: for a part that the system does not have.
@@ -121,99 +124,24 @@ def course_map(*lit: str):
     return figure
 
 
-def sliders(draw, **choices) -> None:
-    """Show ``draw(...)`` under sliders and menus; without ipywidgets, say so and show nothing.
-
-    Args:
-        draw: makes a figure from arguments that have the names of ``choices``.
-        choices: for each argument a pair (lowest, highest) of numbers, or the texts to choose from.
-    """
-    try:
-        from IPython.display import display
-        from ipywidgets import interact
-    except ImportError:
-        print("Sliders need ipywidgets (pip install ipywidgets). The picture below comes from the same function.")
-        return
-    menus = {name: list(choice) if isinstance(choice[0], str) else choice for name, choice in choices.items()}
-    interact(lambda **chosen: display(draw(**chosen)), **menus)
-
-
-class Sketchpad:
-    """A black square to draw in with the mouse, in a notebook; until something is drawn, an example stands in.
-
-    The browser writes the drawing as a PNG into a hidden text widget, which JupyterLab and Colab bring back to Python.
-    """
-
-    def __init__(self) -> None:
-        self._text = None
-        with contextlib.suppress(ImportError):
-            from ipywidgets import Layout, Textarea
-
-            self._text = Textarea(layout=Layout(display="none"))
-            self._text.add_class("tinyldm-sketch")
-
-    def show(self) -> None:
-        """Put the square onto the page."""
-        if self._text is None:
-            print("The sketchpad needs ipywidgets (pip install ipywidgets). An example stands in for a drawing.")
-            return
-        from IPython.display import HTML, display
-
-        display(self._text, HTML(_CANVAS))
-
-    def picture(self):
-        """The drawing as a PIL image, white on black."""
-        from PIL import Image, ImageDraw
-
-        if self._text is not None and self._text.value:
-            return Image.open(io.BytesIO(base64.b64decode(self._text.value.split(",")[1]))).convert("RGB")
-        example = Image.new("RGB", (256, 256))
-        ImageDraw.Draw(example).line([(70, 50), (60, 140), (190, 135)], "white", 22, joint="curve")
-        ImageDraw.Draw(example).line([(180, 70), (165, 220)], "white", 22)
-        return example
-
-
-_CANVAS = """<canvas width=256 height=256 style="background:black; touch-action:none; cursor:crosshair"></canvas>
-<button>clear</button>
-<script>(() => {
-  const last = selector => [...document.querySelectorAll(selector)].pop();
-  const script = document.currentScript, box = script ? script.parentElement : document;
-  const canvas = box.querySelector("canvas"), pen = canvas.getContext("2d");
-  const clear = () => { pen.fillStyle = "black"; pen.fillRect(0, 0, 256, 256); };
-  const send = value => {
-    const text = last(".tinyldm-sketch textarea");
-    text.value = value;
-    for (const name of ["input", "change"]) text.dispatchEvent(new Event(name, {bubbles: true}));
-  };
-  clear();
-  Object.assign(pen, {strokeStyle: "white", lineWidth: 22, lineCap: "round", lineJoin: "round"});
-  canvas.onpointerdown = e => {
-    canvas.setPointerCapture(e.pointerId);
-    pen.beginPath();
-    pen.moveTo(e.offsetX, e.offsetY);
-  };
-  canvas.onpointermove = e => { if (e.buttons) { pen.lineTo(e.offsetX, e.offsetY); pen.stroke(); } };
-  canvas.onpointerup = () => send(canvas.toDataURL());
-  box.querySelector("button").onclick = () => { clear(); send(""); };
-})()</script>"""
-
-
-def live(steps: Iterable, total: int, pictures: Callable[..., Tensor] | None = None, every: float = 5.0) -> Iterator:
-    """Pass the records of a training on and keep one picture of it up to date in the notebook.
+def live(
+    steps: Iterable[Record], total: int, pictures: Callable[[Record], Tensor] | None = None, every: float = 5.0
+) -> Iterator[Record]:
+    """Pass on the records of a training run and keep one figure of it up to date in the notebook.
 
     Args:
         steps: records with ``index``, ``seconds`` and at least one field whose name ends in "loss".
         total: how many there will be.
-        pictures: from a record make a few images, (B, 1 or 3, H, W) in [-1, 1], to be shown beside the losses.
-        every: seconds between two pictures.
+        pictures: makes a few images from a record, (B, 1 or 3, H, W) in [-1, 1], to show beside the losses.
+        every: seconds between updates.
     """
     from IPython.display import display
 
-    losses, handle, shown = {}, None, float("-inf")
+    losses: dict[str, list[float]] = {}
+    handle, shown = None, float("-inf")
     for step in steps:
-        for name, value in vars(step).items():
-            if name.endswith("loss"):
-                losses.setdefault(name.replace("_", " "), []).append(value)
+        for name, value in losses_of(step).items():
+            losses.setdefault(name, []).append(value)
         if time.perf_counter() - shown > every or step.index + 1 == total:
             figure = losses_figure(losses, step, total, pictures(step) if pictures else None)
             handle = handle.update(figure) or handle if handle else display(figure, display_id=True)
@@ -221,15 +149,15 @@ def live(steps: Iterable, total: int, pictures: Callable[..., Tensor] | None = N
         yield step
 
 
-def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tensor | None = None):
-    """Losses over the steps so far, smoothed, with their last values and the time that is left; images beside them."""
+def losses_figure(losses: dict[str, list[float]], step: Any, total: int, images: Tensor | None = None) -> Figure:
+    """Losses over the steps so far, smoothed, with their latest values and the time left; images beside them."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(9, 2.6), dpi=100, layout="constrained")
     axis, *others = figure.subplots(1, 2 if images is not None else 1, squeeze=False)[0]
-    for name, values in losses.items():
-        values = torch.tensor(values)
+    for name, history in losses.items():
+        values = torch.tensor(history)
         width = min(25, len(values))
         smooth = values.unfold(0, width, 1).mean(1)  # the mean of each ``width`` neighbours
         (line,) = axis.plot(torch.arange(len(smooth)) + width // 2, smooth, label=f"{name}: {smooth[-1]:.3f}")
@@ -241,10 +169,10 @@ def losses_figure(losses: dict[str, list[float]], step, total: int, images: Tens
     axis.tick_params(axis="y", labelsize=7)
     axis.set_title(f"step {step.index + 1} of {total}, {left / 60:.1f} minutes left", fontsize=9)
     axis.legend(fontsize=8)
-    for other in others:
+    if images is not None:
         columns = min(8, len(images))
         rows = images[: len(images) // columns * columns].unflatten(0, (-1, columns))  # (rows, columns, C, H, W)
         sheet = rows.permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)  # (rows * H, columns * W, C)
-        other.imshow(((sheet.float().cpu() + 1) / 2).clamp(0, 1).expand(-1, -1, 3).numpy())
-        other.axis("off")
+        others[0].imshow(((sheet.float().cpu() + 1) / 2).clamp(0, 1).expand(-1, -1, 3).numpy())
+        others[0].axis("off")
     return figure

@@ -1,16 +1,16 @@
-"""From noise to image: five ways to walk the forward process backwards.
+"""From noise to image: five ways to run the forward process in reverse.
 
 Design choices:
-- A sampler never sees the network. It sees a *denoiser*: any callable ``denoise(x_t, t) -> x0`` that is shown a noisy
-  batch (B, C, H, W) and its steps (B,) and answers with its best guess of the clean batch. ``denoiser`` makes one from
-  a network; guidance, inpainting and the ideal denoiser of a data set are others. So a sampler is only its equations.
+- A sampler never sees the network. It sees a *denoiser*: any callable ``denoise(x_t, t) -> x0`` that takes a noisy
+  batch (B, C, H, W) and its steps (B,) and returns its best guess of the clean batch. ``denoiser`` makes one from a
+  network; guidance, inpainting and the ideal denoiser of a data set are others. So a sampler is only its equations.
 - A sampler is a generator: it yields a ``SampleStep`` after each step, and the loop belongs to the caller.
-- What goes in and comes out has the variance-preserving scale of Ho et al. (x_t has variance 1 if x_0 has). Euler and
-  Heun work in the coordinates of Karras et al. inside, x / sqrt(ᾱ) with noise of standard deviation σ = sqrt(1/ᾱ - 1).
-- The last step goes to ᾱ = 1: every sampler ends on an estimate of x_0 without noise. (DDIM can be told otherwise.)
-- Coefficients are Python floats, computed in double precision: per step, only the image itself is tensor work.
+- Inputs and outputs have the variance-preserving scale of Ho et al. (x_t has variance 1 if x_0 does). Internally, Euler
+  and Heun work in the coordinates of Karras et al.: x / sqrt(ᾱ), with noise of standard deviation σ = sqrt(1/ᾱ - 1).
+- The last step goes to ᾱ = 1: every sampler ends on a noise-free estimate of x_0. (DDIM can be told otherwise.)
+- Coefficients are Python floats, computed in double precision: only the image itself is a tensor.
 
-Here a is ᾱ_t where a step begins and a_next is ᾱ where it ends, which has less noise: the papers' ᾱ_{t-1}.
+Here a is ᾱ_t where a step begins and a_next is ᾱ where it ends, with less noise: the papers' ᾱ_{t-1}.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ from math import exp, inf, log, sqrt
 import torch
 from torch import Generator, Tensor
 
+from tinyldm import UserError
 from tinyldm.schedule import PREDICTION_TYPES, NoiseSchedule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
-SMALLEST_ALPHA = 2.0**-24  # for Euler and Heun, as in diffusers: at ᾱ = 0, σ would be infinite; so it is 4096
+SMALLEST_ALPHA = 2.0**-24  # for Euler and Heun, as in diffusers: at ᾱ = 0, σ would be infinite; this makes it 4096
 
 
 @dataclass(frozen=True)
 class SampleStep:
-    """What a sampler has after a step.
+    """The state of a sampler after a step.
 
     Attributes:
         index: how many steps were taken before this one: 0, 1, 2, ...
         t: the step of the noise schedule at which this one began.
-        x: the batch after this step, (B, C, H, W); after the last one it is the result.
-        x0: the denoiser's estimate of the clean batch that this step was made with, same shape.
+        x: the batch after this step, (B, C, H, W); after the last step, the result.
+        x0: the denoiser's estimate of the clean batch that this step used, same shape.
     """
 
     index: int
@@ -55,10 +56,10 @@ def denoiser(
     """Turn a network into a denoiser.
 
     Args:
-        model: ``model(x_t, t)`` answers a prediction of the shape of ``x_t``; t is (B,).
+        model: ``model(x_t, t)`` returns a prediction of the same shape as ``x_t``; t is (B,).
         schedule: the schedule it was trained with.
         prediction_type: what it predicts: "epsilon", "v_prediction" or "sample".
-        clip: keep the estimate of x_0 in [-clip, clip]: right for pixels (clip=1), not for latents, which have no end.
+        clip: clamp the estimate of x_0 to [-clip, clip]: right for pixels (clip=1), not for latents (unbounded).
 
     Returns:
         ``denoise(x_t, t) -> x0``.
@@ -85,24 +86,24 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trailing", of
     Args:
         schedule: with T steps.
         steps: how many, in [1, T].
-        spacing: "trailing" begins at T - 1, the noisiest step. "leading" ends at 0 and so begins below T - 1, with less
-            noise than the x_T it is given has; Stable Diffusion 1.x was published with it and offset=1.
+        spacing: "trailing" begins at T - 1, the noisiest step. "leading" ends at 0 and so begins below T - 1, expecting
+            less noise than the x_T it is given; Stable Diffusion 1.x was published with it and offset=1.
         offset: added to each step of "leading" (diffusers' steps_offset); "trailing" takes none.
 
     Raises:
-        ValueError: if ``steps`` is outside [1, T], the spacing is unknown, or the offset leads out of [0, T).
+        ValueError: if ``steps`` is outside [1, T], the spacing is unknown, or the offset takes a step out of [0, T).
     """
     total = len(schedule)
     if not 1 <= steps <= total:
-        raise ValueError(f"steps must be in [1, {total}], not {steps}")
+        raise UserError(f"steps must be in [1, {total}], not {steps}")
     if spacing == "trailing":
-        gap = total - (total - total / steps)  # total / steps, rounded as diffusers' arange does: it decides halves
+        gap = total - (total - total / steps)  # total / steps, rounded as in diffusers' arange: this decides ties
         return [round(total - i * gap) - 1 for i in range(steps)]
     if spacing != "leading":
         raise ValueError(f"unknown spacing {spacing!r}; choose one of trailing, leading")
     times = [i * (total // steps) + offset for i in reversed(range(steps))]
     if times[0] >= total or times[-1] < 0:
-        raise ValueError(f"offset {offset} with {steps} steps leads out of [0, {total})")
+        raise ValueError(f"offset {offset} with {steps} steps goes outside [0, {total})")
     return times
 
 
@@ -110,10 +111,13 @@ def timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trailing", of
 def ddpm(
     denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
 ) -> Iterator[SampleStep]:
-    """Draw from q(x_{t-1} | x_t, x_0) with the estimate in x_0's place  (Ho et al. 2020, alg. 2)."""
+    """Draw from q(x_{t-1} | x_t, x_0) with the estimate in place of x_0  (Ho et al. 2020, alg. 2).
+
+    Noise is removed and added again: DDIM with eta = 1, written as Ho et al. found it.
+    """
     for i, t, a, a_next in _walk(schedule, times):
         x0 = denoise(x, _batch(t, x))
-        alpha, beta = a / a_next, 1 - a / a_next  # of one jump from a_next to a, as if it were one step of the chain
+        alpha, beta = a / a_next, 1 - a / a_next  # of the jump from a_next to a, as if it were one step of the chain
         x = (sqrt(a_next) * beta * x0 + sqrt(alpha) * (1 - a_next) * x) / (1 - a)  # μ̃_t, eq. 7
         variance = (1 - a_next) / (1 - a) * beta  # β̃_t, eq. 7; 0 in the last step
         if variance > 0:
@@ -131,7 +135,9 @@ def ddim(
     eta: float = 0.0,
     final_alpha: float = 1.0,
 ) -> Iterator[SampleStep]:
-    """Split x_t into image and noise, and put them together again with less noise  (Song et al. 2021, eq. 12).
+    """Split x_t into image and noise, and recombine them with less noise  (Song et al. 2021, eq. 12).
+
+    Two of the other samplers are this one: with ``eta=1`` it is DDPM, with ``eta=0`` Euler (1e-6 apart over 25 steps).
 
     Args:
         eta: how much of the noise is fresh: 0 is deterministic, 1 is DDPM.
@@ -159,15 +165,17 @@ def dpmpp_2m(
 ) -> Iterator[SampleStep]:
     """DPM-Solver++ (2M): the last two estimates show where x_0 is heading  (Lu et al. 2022, alg. 2, midpoint).
 
-    The first step, for want of a second estimate, and the last, which is too long for one, are first order: DDIM.
+    Some steps are first order, which is DDIM: the first one has no earlier estimate, the last one is infinitely long
+    in λ. With zero terminal SNR the first one is, too, so that the second one has nothing to compare its length with.
     """
-    x0_before, h_before = x, inf  # inf: in the first step the estimate before it has no weight
+    x0_before, h_before = None, inf
     for i, t, a, a_next in _walk(schedule, times):
         x0 = denoise(x, _batch(t, x))
         h = _log_snr(a_next) - _log_snr(a)  # the length of this step in λ = log(sqrt(ᾱ) / sqrt(1 - ᾱ))
-        ahead = 0.5 * h / h_before if h < inf else 0  # 1 / (2 r), the distance to the middle of the step
-        guess = x0 + ahead * (x0 - x0_before)  # D in alg. 2
-        x = sqrt((1 - a_next) / (1 - a)) * x - sqrt(a_next) * (exp(-h) - 1) * guess  # exact if x_0 stayed there
+        guess = x0
+        if x0_before is not None and h < inf and h_before < inf:  # second order
+            guess = x0 + 0.5 * h / h_before * (x0 - x0_before)  # D in alg. 2, with 1 / (2 r) = h / (2 h_before)
+        x = sqrt((1 - a_next) / (1 - a)) * x - sqrt(a_next) * (exp(-h) - 1) * guess  # exact if x_0 stayed constant
         x0_before, h_before = x0, h
         yield SampleStep(i, t, x, x0)
 
@@ -176,7 +184,10 @@ def dpmpp_2m(
 def euler(
     denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
 ) -> Iterator[SampleStep]:
-    """Follow dy/dσ = (y - D(y; σ)) / σ in straight lines  (Karras et al. 2022, alg. 1 lines 4 and 5)."""
+    """Follow dy/dσ = (y - D(y; σ)) / σ in straight lines  (Karras et al. 2022, alg. 1 lines 4 and 5).
+
+    In these coordinates a step of DDIM *is* a straight line, so the two are one method (Song et al. 2021, eq. 14).
+    """
     for i, t, a, a_next in _walk(schedule, times, smallest=SMALLEST_ALPHA):
         sigma, sigma_next = sqrt(1 / a - 1), sqrt(1 / a_next - 1)
         x0 = denoise(x, _batch(t, x))
@@ -193,7 +204,7 @@ def heun(
 ) -> Iterator[SampleStep]:
     """Euler, but with the mean of the slopes at both ends of the step  (Karras et al. 2022, alg. 1).
 
-    It asks the denoiser twice per step, once in the last; ``SampleStep.x0`` is its first answer.
+    It calls the denoiser twice per step, once in the last; ``SampleStep.x0`` is the first result.
     """
     for i, t, a, a_next in _walk(schedule, times, smallest=SMALLEST_ALPHA):
         sigma, sigma_next = sqrt(1 / a - 1), sqrt(1 / a_next - 1)
@@ -236,15 +247,15 @@ def sample(
 
     Args:
         denoise: ``denoise(x_t, t) -> x0``, with t (B,); see ``denoiser``.
-        schedule: the noise schedule that the denoiser knows.
-        shape: (B, C, H, W) of the noise to begin with, drawn from N(0, I); or give ``x``.
+        schedule: the noise schedule that the denoiser was made with.
+        shape: (B, C, H, W) of the initial noise, drawn from N(0, I); or give ``x``.
         steps: how many of the schedule's steps to visit, in [1, T].
-        sampler: "ddpm", "ddim", "dpm++", "euler" or "heun"; heun asks the denoiser twice per step.
+        sampler: "ddpm", "ddim", "dpm++", "euler" or "heun"; heun calls the denoiser twice per step.
         spacing, offset: see ``timesteps``.
-        generator: where all randomness comes from. Without ``x``, its device is where sampling happens. None takes a
-            new one, seeded by the operating system, so that each call differs.
-        x: the noisy batch to begin with, (B, C, H, W), instead of ``shape``.
-        start: skip so many of the first steps, in [0, steps). For image-to-image: ``x`` must then be noised to
+        generator: source of all randomness. Without ``x``, sampling runs on its device. None creates a new one, seeded
+            by the operating system, so that each call differs.
+        x: the noisy batch to start from, (B, C, H, W), instead of ``shape``.
+        start: how many of the first steps to skip, in [0, steps). For image-to-image: ``x`` must then be noised to
             ``timesteps(schedule, steps, spacing, offset)[start]``.
         **options: ``eta`` and ``final_alpha``, for ddim only.
 
@@ -256,7 +267,7 @@ def sample(
             ``x`` is given, another sampler is given ddim's options, or a visited step has ᾱ = 1: no noise to remove.
     """
     if sampler not in SAMPLERS:
-        raise ValueError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+        raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
     if options and sampler != "ddim":
         raise ValueError(f"{sampler} takes no {' and no '.join(options)}; only ddim does")
     times = timesteps(schedule, steps, spacing, offset)
@@ -265,11 +276,11 @@ def sample(
     if schedule.alphas_cumprod[times[-1]] == 1:
         raise ValueError(f"at step {times[-1]} the schedule has no noise to remove")
     if (shape is None) == (x is None) or (x is None and start > 0):
-        raise ValueError("give either shape, to start from pure noise, or x, which start > 0 needs")
+        raise ValueError("give either shape, to start from pure noise, or x, which is required when start > 0")
     if generator is None:
         generator = Generator(x.device if x is not None else "cpu")
         generator.seed()
-    if x is None:
+    if shape is not None:
         x = torch.randn(tuple(shape), generator=generator, device=generator.device)
     return SAMPLERS[sampler](denoise, schedule, x, times[start:], generator, **options)
 
@@ -283,7 +294,7 @@ def _walk(
 
 
 def _batch(t: int, x: Tensor) -> Tensor:
-    """The step as networks take it: once per image, (B,)."""
+    """The step in the form that networks expect: once per image, (B,)."""
     return torch.full((len(x),), t, device=x.device)
 
 
@@ -294,7 +305,7 @@ def _noise(x: Tensor, generator: Generator | None) -> Tensor:
 
 
 def _log_snr(a: float) -> float:
-    """λ = log(sqrt(ᾱ) / sqrt(1 - ᾱ)), from -∞ (only noise) to ∞ (no noise)."""
+    """λ = log(sqrt(ᾱ) / sqrt(1 - ᾱ)), from -∞ (pure noise) to ∞ (no noise)."""
     if a in (0, 1):
         return inf if a == 1 else -inf
     return 0.5 * log(a / (1 - a))

@@ -2,10 +2,10 @@
 
 Design choices:
 - A schedule *is* one list of numbers, ᾱ_t: the fraction of the image's variance that is left after step t. Betas and
-  signal-to-noise ratios are derived from it, so they can never disagree with it.
+  signal-to-noise ratios are derived from it, so they can never contradict it.
 - Steps are counted from 0 as in diffusers: t = 0 has the least noise and t = T - 1 the most.
 - ᾱ is computed in float64 and kept in float32; what the methods return follows the dtype and device of their inputs.
-- Not a module: it has nothing to train and nothing that belongs into a checkpoint but the arguments of ``create``.
+- Not a module: there is nothing to train, and nothing to put in a checkpoint except the arguments of ``create``.
 
 Notation: x_0 a clean image, ε ~ N(0, I) the noise, x_t = sqrt(ᾱ_t) x_0 + sqrt(1 - ᾱ_t) ε the noisy image.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 KINDS = ("linear", "scaled_linear", "quadratic", "sigmoid", "cosine")
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
-# The ends (β_0, β_{T-1}) that each kind was published with, for T = 1000.
+# The published end points (β_0, β_{T-1}) of each kind, for T = 1000.
 _ENDS = {
     "linear": (1e-4, 0.02),  # Ho et al. 2020
     "scaled_linear": (0.00085, 0.012),  # Rombach et al. 2022: Stable Diffusion 1.x and 2.x
@@ -64,12 +64,12 @@ class NoiseSchedule:
         Args:
             kind: "linear" (Ho et al. 2020), "scaled_linear" (linear in sqrt(β), Stable Diffusion), "quadratic" (that
                 curve between DDPM's ends), "sigmoid" (GeoDiff, Xu et al. 2022) or "cosine" (Nichol & Dhariwal 2021).
-            num_steps: T. The usual ends of β are meant for T = 1000: with a smaller T, less noise is left at the end.
-            beta_start: β at t = 0, in (0, 1); each kind has its published default; not for "cosine".
+            num_steps: T. The usual end points of β assume T = 1000: with a smaller T, the last step is less noisy.
+            beta_start: β at t = 0, in (0, 1), by default the published value; not for "cosine".
             beta_end: β at t = T - 1, likewise.
 
         Raises:
-            ValueError: if the kind is unknown, T < 1, or an end is outside (0, 1) or given to "cosine".
+            ValueError: if the kind is unknown, T < 1, or an end point is outside (0, 1) or given for "cosine".
         """
         if kind not in KINDS:
             raise ValueError(f"unknown schedule {kind!r}; choose one of {', '.join(KINDS)}")
@@ -77,7 +77,7 @@ class NoiseSchedule:
             raise ValueError(f"num_steps must be at least 1, not {num_steps}")
         if kind == "cosine":
             if beta_start is not None or beta_end is not None:
-                raise ValueError("the cosine schedule has no beta_start and no beta_end")
+                raise ValueError("the cosine schedule has no beta_start or beta_end")
             betas = _cosine_betas(num_steps)
         else:
             start = _ENDS[kind][0] if beta_start is None else beta_start
@@ -89,11 +89,6 @@ class NoiseSchedule:
 
     def __len__(self) -> int:
         return self.alphas_cumprod.numel()
-
-    @property
-    def num_steps(self) -> int:
-        """T, the number of steps."""
-        return len(self)
 
     @property
     def betas(self) -> Tensor:
@@ -108,18 +103,18 @@ class NoiseSchedule:
         return (a / (1 - a)).float()
 
     def rescale_zero_terminal_snr(self) -> NoiseSchedule:
-        """A copy whose last step is noise and nothing else: ᾱ_{T-1} = 0  (Lin et al. 2023, algorithm 1).
+        """A copy whose last step is pure noise: ᾱ_{T-1} = 0  (Lin et al. 2023, algorithm 1).
 
-        An epsilon-predicting network learns nothing at that step (its answer is its input): train with "v_prediction".
+        A network that predicts epsilon learns nothing at that step (its output is its input): use "v_prediction".
 
         Raises:
-            ValueError: if all steps have the same noise, so that there is nothing to stretch.
+            ValueError: if all steps have the same amount of noise, so that there is nothing to stretch.
         """
         root = self.alphas_cumprod.double().sqrt()
         first, last = root[0], root[-1]
         if first == last:
-            raise ValueError("a schedule whose first and last step are the same cannot be rescaled")
-        # Shift so that the last is 0, then stretch so that the first is what it was.
+            raise ValueError("a schedule whose first and last steps are the same cannot be rescaled")
+        # Shift so that the last is 0, then stretch so that the first is unchanged.
         return NoiseSchedule(((root - last) * first / (first - last)).square())
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
@@ -142,7 +137,7 @@ class NoiseSchedule:
         return root_a * x0 + root_1a * noise
 
     def target(self, x0: Tensor, noise: Tensor, t: Tensor | int, prediction_type: str = "epsilon") -> Tensor:
-        """What the network should answer when it is shown ``add_noise(x0, noise, t)``.
+        """What the network should predict when given ``add_noise(x0, noise, t)``.
 
         "epsilon": ε.   "sample": x_0.   "v_prediction": v = sqrt(ᾱ_t) ε - sqrt(1 - ᾱ_t) x_0
                                                                      (Salimans & Ho 2022, section 4)
@@ -168,14 +163,14 @@ class NoiseSchedule:
         raise _unknown_prediction(prediction_type)
 
     def to_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor | int, prediction_type: str = "epsilon") -> Tensor:
-        """The clean image that a prediction about ``x_t`` amounts to.
+        """The clean image that a prediction at ``x_t`` implies.
 
-        Each line is x_t = sqrt(ᾱ_t) x_0 + sqrt(1 - ᾱ_t) ε solved for x_0. From ε it divides by sqrt(ᾱ_t): where ᾱ_t = 0
-        there is no answer and the result is not finite.
+        Each line is x_t = sqrt(ᾱ_t) x_0 + sqrt(1 - ᾱ_t) ε solved for x_0. From ε this divides by sqrt(ᾱ_t): where
+        ᾱ_t = 0 there is no answer and the result is not finite.
 
         Args:
-            prediction: what the network answered, (B, C, H, W).
-            x_t: what it was shown, same shape.
+            prediction: the network's output, (B, C, H, W).
+            x_t: its input, same shape.
             t: integer steps in [0, T), (B,), or one step for all.
             prediction_type: "epsilon", "v_prediction" or "sample".
 
@@ -196,9 +191,9 @@ class NoiseSchedule:
         raise _unknown_prediction(prediction_type)
 
     def to_noise(self, prediction: Tensor, x_t: Tensor, t: Tensor | int, prediction_type: str = "epsilon") -> Tensor:
-        """The noise that a prediction about ``x_t`` amounts to: the companion of ``to_x0``, same arguments and errors.
+        """The noise that a prediction at ``x_t`` implies: the companion of ``to_x0``, same arguments and errors.
 
-        From x_0 it divides by sqrt(1 - ᾱ_t): where ᾱ_t = 1 there is no noise to find and the result is not finite.
+        From x_0 this divides by sqrt(1 - ᾱ_t): where ᾱ_t = 1 there is no noise to find and the result is not finite.
         """
         root_a, root_1a = self._roots(t, like=x_t)
         match prediction_type:
@@ -216,8 +211,25 @@ class NoiseSchedule:
         if ((t < 0) | (t >= len(self))).any():
             raise ValueError(f"steps must be in [0, {len(self)}), not from {t.min().item()} to {t.max().item()}")
         a = self.alphas_cumprod.to(like.device)[t].reshape(-1, *[1] * (like.ndim - 1))  # (B,) -> (B, 1, 1, 1)
-        a = a.to(torch.promote_types(a.dtype, like.dtype))  # never less than float32: half precision takes 0.9999 for 1
+        a = a.to(torch.promote_types(a.dtype, like.dtype))  # at least float32: half precision rounds 0.9999 to 1
         return a.sqrt().to(like.dtype), (1 - a).sqrt().to(like.dtype)
+
+
+def stratified_timesteps(n: int, num_steps: int, generator: torch.Generator) -> Tensor:
+    """Random steps for a batch, spread evenly over the schedule so that the loss varies less from batch to batch.
+
+    t_i = floor(T · ((u + i / n) mod 1)),   one u ~ U[0, 1) for all        (Kingma et al. 2021, appendix I.1)
+
+    Args:
+        n: batch size.
+        num_steps: T.
+        generator: source of u.
+
+    Returns:
+        int64 in [0, T), (n,); each on its own is uniform, and they are in ascending order except for one wrap-around.
+    """
+    u = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device)  # float32: neighbours may meet
+    return ((torch.arange(n, device=generator.device) / n + u) % 1 * num_steps).long()
 
 
 def _betas_between(kind: str, start: float, end: float, num_steps: int) -> Tensor:
@@ -236,7 +248,7 @@ def _cosine_betas(num_steps: int) -> Tensor:
     """
     u = torch.linspace(0, 1, num_steps + 1, dtype=torch.float64)
     f = torch.cos((u + 0.008) / 1.008 * math.pi / 2).square()
-    return (1 - f[1:] / f[:-1]).clamp(max=0.999)  # without the limit the last step would divide by zero
+    return (1 - f[1:] / f[:-1]).clamp(max=0.999)  # unclamped, the last step would divide by zero
 
 
 def _unknown_prediction(prediction_type: str) -> ValueError:

@@ -1,10 +1,11 @@
-"""The bridge: Stable Diffusion 1.x's settings, names and files, for the very classes that the course has built.
+"""The bridge to Stable Diffusion 1.x: its settings, names and files, for the very classes that the course has built.
 
 Design choices
-- Modules and tensors have diffusers' names already, so that layout is read and written without renaming. The older
-  layout of CompVis, one file for all three models, is reached by rules (`compvis_name`), not by a list of 1,130 names.
-- A file either fits exactly or is refused: a tensor that is missing, left over or misshapen is named.
-- Only safetensors are read. A ``.ckpt`` is a pickle, which can run any code when it is opened.
+- Modules and tensors already have diffusers' names, so that layout is read and written without renaming. The older
+  layout of CompVis, one file for all three models, follows from rules (`compvis_unet_name`, `compvis_vae_name`), not
+  from a list of 1,130 names.
+- A file either fits exactly or is refused: a missing, unexpected or wrongly shaped tensor is named.
+- Only safetensors are read. A ``.ckpt`` is a pickle, which can run arbitrary code when it is opened.
 
 Rombach et al. 2022; https://github.com/CompVis/stable-diffusion and https://github.com/huggingface/diffusers.
 """
@@ -12,22 +13,22 @@ Rombach et al. 2022; https://github.com/CompVis/stable-diffusion and https://git
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tinyldm.autoencoder import VAE, VAEConfig
-from tinyldm.pipeline import DiffusionConfig, DiffusionModel, TextToImage
+from tinyldm import UserError
+from tinyldm.devices import best_device
+from tinyldm.diffusion import DiffusionConfig
+from tinyldm.pipeline import TextToImage
 from tinyldm.text import MAX_TOKENS, VOCABULARY_SIZE, TextConfig, TextEncoder, clip_tokenizer
-from tinyldm.training import best_device
-from tinyldm.unet import UNetConfig
-from tinyldm.weights import WeightsError
+from tinyldm.unet import UNet, UNetConfig
+from tinyldm.vae import VAE, VAEConfig
+from tinyldm.weights import WeightsError, atomic_write
 
 SD1_UNET = UNetConfig(
     block_out_channels=(320, 640, 1280, 1280),
@@ -75,13 +76,13 @@ _IN_VAE = [
 
 
 def compvis_unet_name(name: str, config: UNetConfig) -> str:
-    """What CompVis calls a tensor of the UNet: all blocks of one direction are numbered through, level after level."""
+    """The CompVis name of a UNet tensor: all blocks of one direction are numbered consecutively, level after level."""
     per_level = config.layers_per_block + 1  # on the way down a level's last entry is its Downsample
     if match := re.match(r"(down|up)_blocks\.(\d)\.(\w+?)s\.(\d)\.(.*)", name):
         way, level, kind, i, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
         if kind == "downsampler":
             return f"input_blocks.{(level + 1) * per_level}.0.op.{rest.removeprefix('conv.')}"
-        if kind == "upsampler":  # stands last in the entry of the level's last residual block
+        if kind == "upsampler":  # comes last in the entry of the level's last residual block
             attends = config.attention[::-1][level]
             return f"output_blocks.{level * per_level + per_level - 1}.{1 + attends}.{rest}"
         entry = level * per_level + i + (way == "down")  # entry 0 of the way down is conv_in
@@ -106,7 +107,7 @@ def _inside(kind: str, rest: str) -> str:
 
 
 def compvis_vae_name(name: str, config: VAEConfig) -> str:
-    """What CompVis calls a tensor of the autoencoder; on its way up levels are numbered from the finest."""
+    """The CompVis name of an autoencoder tensor; on the way up, levels are numbered from the finest."""
     top = len(config.block_out_channels) - 1
     name = re.sub(r"up_blocks\.(\d)", lambda found: f"up_blocks.{top - int(found[1])}", name)
     for ours, theirs in _IN_VAE:
@@ -115,7 +116,7 @@ def compvis_vae_name(name: str, config: VAEConfig) -> str:
 
 
 def _compvis_names(pipeline: TextToImage) -> dict[str, dict[str, str]]:
-    """For each model of a pipeline its tensors' names here and in a CompVis file."""
+    """For each model of a pipeline, its tensors' names here and in a CompVis file."""
     rules = {
         "unet": lambda name: "model.diffusion_model." + compvis_unet_name(name, pipeline.unet.config),
         "vae": lambda name: "first_stage_model." + compvis_vae_name(name, pipeline.vae.config),
@@ -132,7 +133,7 @@ def _modules(pipeline: TextToImage) -> dict[str, nn.Module]:
 
 # ---------------------------------------------------------------- loading
 
-_LEFTOVERS = re.compile(r"model_ema\.|.*position_ids$|(alphas|betas|sqrt|log|posterior|lvlb)[^.]*$")  # of training
+_LEFTOVERS = re.compile(r"model_ema\.|.*position_ids$|(alphas|betas|sqrt|log|posterior|lvlb)[^.]*$")  # from training
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -142,12 +143,12 @@ def load_stable_diffusion(
     """Stable Diffusion 1.x, or what `save_diffusers` and `save_compvis` wrote, as the course's own pipeline.
 
     Args:
-        path: a folder as diffusers writes it, or one ``.safetensors`` file in CompVis' layout.
+        path: a folder in diffusers' layout, or one ``.safetensors`` file in CompVis' layout.
         device: by default a GPU if there is one.
         dtype: by default float16 on a GPU (so that it fits into 16 GB) and float32 elsewhere.
 
     Raises:
-        WeightsError: a part is missing, is not safetensors, or does not fit; the message names it.
+        WeightsError: if a part is missing, is not safetensors, or does not fit; the message names it.
     """
     path = Path(path)
     device = torch.device(device or best_device())
@@ -182,7 +183,7 @@ def _from_file(path: Path) -> tuple[TextToImage, dict[str, dict[str, Tensor]]]:
 def _from_folder(path: Path) -> tuple[TextToImage, dict[str, dict[str, Tensor]]]:
     pipeline = _empty(_diffusion_config(path), _vae_config(path), _text_config(path))
     tensors = {name: _read_part(path / name)[0] for name in _modules(pipeline)}
-    for old, new in _OLD_ATTENTION.items():  # the autoencoder of 2022 has its attention under these names
+    for old, new in _OLD_ATTENTION.items():  # the 2022 autoencoder has these names for its attention
         tensors["vae"] = {re.sub(rf"\.{old}\.", f".{new}.", name): value for name, value in tensors["vae"].items()}
     own = pipeline.text_encoder.model.state_dict()
     prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""  # some versions of transformers have it
@@ -193,8 +194,8 @@ def _from_folder(path: Path) -> tuple[TextToImage, dict[str, dict[str, Tensor]]]
 
 
 def _empty(config: DiffusionConfig, vae: VAEConfig, text: TextConfig) -> TextToImage:
-    with torch.device("meta"):  # no memory, no first values: the file's tensors take their place
-        unet, autoencoder = DiffusionModel(config), VAE(vae)
+    with torch.device("meta"):  # no memory, no initial values: the file's tensors take their place
+        unet, autoencoder = UNet(config.unet), VAE(vae)
     return TextToImage(autoencoder, TextEncoder(text), unet, config)
 
 
@@ -226,7 +227,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
         raise WeightsError(
-            f"{path} is a pickle, which can run any code when it is opened. Convert it where that does no harm: "
+            f"{path} is a pickle, which can run arbitrary code when it is opened. Convert it where that is safe: "
             "safetensors.torch.save_file(torch.load(path, weights_only=True)['state_dict'], 'model.safetensors')"
         )
     if not path.is_file():
@@ -246,7 +247,7 @@ _SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "guidance_below
 
 
 def _read_settings(path: Path, fixed: dict | None = None) -> dict:
-    """A JSON file; ``fixed`` says what must stand there if it stands there at all."""
+    """Read a JSON file; the settings in ``fixed``, where present, must have these values."""
     try:
         settings = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -260,11 +261,11 @@ def _read_settings(path: Path, fixed: dict | None = None) -> dict:
 def _diffusion_config(path: Path) -> DiffusionConfig:
     unet = _read_settings(path / "unet" / "config.json", {"use_linear_projection": False, "class_embed_type": None})
     if not isinstance(unet["attention_head_dim"], int):
-        raise WeightsError(f"{path}: heads that differ by level; that is Stable Diffusion 2 or later")
+        raise WeightsError(f"{path}: the number of heads differs by level, as in Stable Diffusion 2 or later")
     noise = _read_settings(path / "scheduler" / "scheduler_config.json", {"num_train_timesteps": 1000, **_BETAS})
     if noise.get("timestep_spacing", "leading") not in ("leading", "trailing"):
         raise WeightsError(f"{path}: unknown timestep_spacing {noise['timestep_spacing']!r}")
-    own = path / "tinyldm.json"  # how to sample; what diffusers has no word for
+    own = path / "tinyldm.json"  # sampling settings for which diffusers has no name
     return DiffusionConfig(
         UNetConfig(
             unet["in_channels"],
@@ -272,7 +273,7 @@ def _diffusion_config(path: Path) -> DiffusionConfig:
             unet["block_out_channels"],
             unet["layers_per_block"],
             tuple(kind.startswith("CrossAttn") for kind in unet["down_block_types"]),
-            unet["attention_head_dim"],  # in diffusers, too, the number of heads, whatever its name says
+            unet["attention_head_dim"],  # despite its name, the number of heads in diffusers too
             unet["cross_attention_dim"],
             unet.get("norm_num_groups", 32),
         ),
@@ -305,52 +306,47 @@ def _text_config(path: Path) -> TextConfig:
 def save_compvis(pipeline: TextToImage, file: str | Path) -> None:
     """Write all three models into one ``.safetensors`` file in CompVis' layout.
 
-    The settings stand in its metadata, for `load_stable_diffusion`; other programs need them from elsewhere, unless
+    Its metadata holds the settings, for `load_stable_diffusion`; other programs must get them from elsewhere, unless
     they are those of Stable Diffusion 1.x.
 
     Raises:
-        ValueError: the name does not end in .safetensors.
+        UserError: if the name does not end in .safetensors.
     """
     from safetensors.torch import save_file
 
     file = Path(file)
     if file.suffix != ".safetensors":
-        raise ValueError(f"the file must end in .safetensors, not {file.name}")
+        raise UserError(f"the file must end in .safetensors, not {file.name}")
     tensors = {}
     for part, names in _compvis_names(pipeline).items():
         state = _modules(pipeline)[part].state_dict()
         for ours, theirs in names.items():
             value = state[ours].detach().cpu()
-            convolution = re.search(r"mid\.attn_1\.(q|k|v|proj_out)\.weight", theirs)  # there they are 1x1 convolutions
+            convolution = re.search(r"mid\.attn_1\.(q|k|v|proj_out)\.weight", theirs)  # in CompVis, 1x1 convolutions
             tensors[theirs] = (value[:, :, None, None] if convolution else value).contiguous()
-    parts = {"diffusion": pipeline.config, "vae": pipeline.vae.config, "text": pipeline.text_encoder.config}
+    parts: dict[str, Any] = {
+        "diffusion": pipeline.config,
+        "vae": pipeline.vae.config,
+        "text": pipeline.text_encoder.config,
+    }
     settings = json.dumps({name: asdict(config) for name, config in parts.items()})
-    _write(file, lambda path: save_file(tensors, path, {"format": "pt", "tinyldm": settings}))
+    with atomic_write(file) as unfinished:
+        save_file(tensors, unfinished, {"format": "pt", "tinyldm": settings})
 
 
 def save_diffusers(pipeline: TextToImage, folder: str | Path) -> None:
     """Write a folder that ``diffusers.StableDiffusionPipeline.from_pretrained`` opens.
 
     Raises:
-        ValueError: the folder exists and is not empty, or the noise schedule is not Stable Diffusion's.
+        UserError: if the folder exists and is not empty, or the noise schedule is not Stable Diffusion's.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists already: choose a new folder")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) or folder.samefile(".")):
+        raise UserError(f"{folder} already exists: choose a new folder")
     if pipeline.config.schedule_kind != _BETAS["beta_schedule"]:
-        raise ValueError(f"schedule {pipeline.config.schedule_kind!r} is not Stable Diffusion's")
-    _write(folder, lambda path: _write_folder(pipeline, path))
-
-
-def _write(path: Path, save: Callable[[Path], None]) -> None:
-    """Write under another name, then rename: what stands under the final name is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        save(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
+        raise UserError(f"schedule {pipeline.config.schedule_kind!r} is not Stable Diffusion's")
+    with atomic_write(folder) as unfinished:
+        _write_folder(pipeline, unfinished)
 
 
 def _write_folder(pipeline: TextToImage, folder: Path) -> None:
@@ -424,7 +420,7 @@ def _scheduler_settings(config: DiffusionConfig) -> dict:
         "timestep_spacing": config.spacing,
         "steps_offset": config.steps_offset
         if config.spacing == "leading"
-        else 1,  # else without meaning; 1 is expected
+        else 1,  # otherwise unused; diffusers expects 1
         "set_alpha_to_one": config.set_alpha_to_one,
     }
 

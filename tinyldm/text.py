@@ -1,9 +1,9 @@
-"""Words into numbers: CLIP's own tokenizer, a tiny CLIP text encoder, and how it learns from pictures.
+"""From words to numbers: CLIP's own tokenizer, a tiny CLIP text encoder, and its contrastive pre-training on images.
 
 Design choices
-- The vocabulary is CLIP's, all 49,408 tokens, so that a prompt has the same token numbers here and in Stable Diffusion.
-- The encoder is transformers' ``CLIPTextModel`` with small settings. Its token table starts at zero and rows of words
-  that never occur stay there: an unknown word says nothing, instead of something random.
+- The vocabulary is CLIP's, all 49,408 tokens, so that a prompt has the same token ids here and in Stable Diffusion.
+- The encoder is transformers' ``CLIPTextModel`` with small settings. Its token table starts at zero, and the rows of
+  words that never occur stay there: an unknown word has no effect, instead of a random one.
 - It is trained contrastively against a small image encoder (Radford et al. 2021) and then frozen, as Stable Diffusion
   does. Its file holds only the rows of the table that were trained; the others are zero.
 """
@@ -14,20 +14,21 @@ import gzip
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.weights import fitting, read_weights
+from tinyldm.weights import blaming, read_weights, weights_path
 
 MAX_TOKENS = 77
 VOCABULARY_SIZE = 49_408
 START, END = 49_406, 49_407
-UNKNOWN = 49_405  # the rarest token of the vocabulary; no caption of ours has it
+UNKNOWN = 49_405  # the rarest token of the vocabulary; none of our captions contains it
 _TABLE = "embeddings.token_embedding.weight"
 
 
@@ -39,13 +40,13 @@ class PromptWarning(UserWarning):
 
 
 @cache
-def clip_tokenizer():
+def clip_tokenizer() -> Any:
     """transformers' ``CLIPTokenizer`` with CLIP's real vocabulary, built from the merges shipped with the package."""
     from transformers import CLIPTokenizer
 
     file = Path(__file__).parent / "vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(file.read_bytes()).decode().split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : VOCABULARY_SIZE - 512 - 2 + 1]]
+    merges: list[Any] = [tuple(line.split()) for line in lines[1 : VOCABULARY_SIZE - 512 - 2 + 1]]
     letters = _byte_letters()
     names = [*letters, *(f"{x}</w>" for x in letters), *map("".join, merges), "<|startoftext|>", "<|endoftext|>"]
     vocabulary = {name: number for number, name in enumerate(names)}
@@ -53,17 +54,17 @@ def clip_tokenizer():
 
 
 def _byte_letters() -> list[str]:
-    """The 256 byte values as printable letters, in CLIP's order: printable ones first, the others moved up by 256."""
+    """The 256 byte values as printable characters, in CLIP's order: printable ones first, then the rest from 256 up."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = 256 - len(printable)
     return [chr(b) for b in printable] + [chr(256 + n) for n in range(others)]
 
 
 def tokenize(prompts: str | Sequence[str]) -> Tensor:
-    """Prompts to token numbers: start, the words' tokens, end, and end again up to 77.
+    """Turn prompts into token ids: start, the words' tokens, end, padded with end to 77.
 
     Args:
-        prompts: one text or many; capitals do not matter. More than 75 tokens are cut, with a warning.
+        prompts: one prompt or several; case does not matter. Beyond 75 tokens they are cut, with a warning.
 
     Returns:
         int64 (B, 77).
@@ -105,40 +106,40 @@ class TextEncoder(nn.Module):
         from transformers import CLIPTextConfig, CLIPTextModel
 
         self.config = config
-        ids = {"bos_token_id": START, "eos_token_id": END, "pad_token_id": END}
-        sizes = {"vocab_size": VOCABULARY_SIZE, "max_position_embeddings": MAX_TOKENS, **config.__dict__}
-        self.model = CLIPTextModel(CLIPTextConfig(**sizes, **ids))
+        sizes: dict[str, Any] = {"vocab_size": VOCABULARY_SIZE, "max_position_embeddings": MAX_TOKENS}
+        sizes |= {"bos_token_id": START, "eos_token_id": END, "pad_token_id": END}
+        self.model = CLIPTextModel(CLIPTextConfig(**sizes, **asdict(config)))
         nn.init.zeros_(self.table)
 
     @property
     def table(self) -> nn.Parameter:
         """The token embeddings, (49408, hidden_size)."""
-        return self.model.get_input_embeddings().weight
+        return cast(nn.Parameter, self.model.get_input_embeddings().weight)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """One embedding per token, what the UNet's cross-attention reads: (B, 77) -> (B, 77, hidden_size)."""
         return self.model(tokens).last_hidden_state
 
     def summary(self, tokens: Tensor) -> Tensor:
-        """One embedding per prompt, at its end token, which has read all others: (B, 77) -> (B, hidden_size)."""
+        """One embedding per prompt, that of its end token, which sees all others: (B, 77) -> (B, hidden_size)."""
         return self.model(tokens).pooler_output
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words of ``prompt`` that training never saw and that therefore have no effect."""
+        """Words of ``prompt`` that were never seen in training and therefore have no effect."""
         words = dict.fromkeys(re.findall(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d", prompt.lower()))
         rows = clip_tokenizer()(list(words), add_special_tokens=False)["input_ids"] if words else []
         return [word for word, row in zip(words, rows, strict=True) if not self.table[row].any()]
 
     def weights(self) -> dict[str, Tensor]:
-        """The state to save: of the token table only the rows that are not zero, and their numbers."""
+        """The state to save: of the token table, only the rows that are not zero, and their indices."""
         state = {name.removeprefix("text_model."): value for name, value in self.model.state_dict().items()}
         table = state.pop(_TABLE)
-        known = table.any(dim=1).nonzero()[:, 0]
-        return {**state, "known_tokens": known.int(), "known_embeddings": table[known]}
+        trained = table.any(dim=1).nonzero()[:, 0]
+        return {**state, "known_tokens": trained.int(), "known_embeddings": table[trained]}
 
     @torch.no_grad()
     def load_weights(self, state: dict[str, Tensor]) -> None:
-        """The opposite of `weights`."""
+        """The inverse of `weights`."""
         table = torch.zeros_like(self.table)
         table[state["known_tokens"].long()] = state["known_embeddings"]
         state = {_TABLE: table, **{name: value for name, value in state.items() if not name.startswith("known_")}}
@@ -147,14 +148,14 @@ class TextEncoder(nn.Module):
         self.model.load_state_dict({prefix + name: value for name, value in state.items()}, assign=True)
 
     @classmethod
-    def from_pretrained(cls, folder=None) -> TextEncoder:
-        """The shipped encoder (`tinyldm train clip` made it), or one from ``folder``.
+    def from_pretrained(cls, folder: str | Path | None = None) -> TextEncoder:
+        """The shipped encoder (made by `tinyldm train clip`), or one from ``folder``.
 
         Raises:
-            WeightsError: the file is missing, damaged, or its settings do not fit its tensors.
+            WeightsError: if the file is missing or damaged, or its settings do not fit its tensors.
         """
         state, metadata = read_weights("text_encoder", folder)
-        with fitting("text_encoder", folder):
+        with blaming(weights_path("text_encoder", folder)), torch.random.fork_rng(devices=[]):
             encoder = cls(TextConfig(**metadata["settings"]))
             encoder.load_weights(state)
         return encoder.eval().requires_grad_(False)
@@ -164,7 +165,7 @@ class TextEncoder(nn.Module):
 
 
 class ImageEncoder(nn.Module):
-    """Pictures into the space of the prompts, only for pre-training: (B, 3, 32, 32) in [-1, 1] -> (B, dim)."""
+    """Map images to the prompts' embedding space, for pre-training only: (B, 3, 32, 32) in [-1, 1] -> (B, dim)."""
 
     def __init__(self, dim: int = 128, channels: tuple[int, ...] = (32, 64, 128)):
         super().__init__()
@@ -181,7 +182,7 @@ class ImageEncoder(nn.Module):
 
 
 class CLIP(nn.Module):
-    """Text encoder and image encoder, trained to agree on which caption belongs to which picture."""
+    """Text encoder and image encoder, trained to agree on which caption belongs to which image."""
 
     def __init__(self, text: TextEncoder, image: ImageEncoder):
         super().__init__()
@@ -189,46 +190,63 @@ class CLIP(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(2.66))  # exp = 14.3, a temperature of 0.07 as in the paper
 
     def similarity(self, images: Tensor, tokens: Tensor) -> Tensor:
-        """Cosine of every picture with every caption times the learned scale: (B, 3, 32, 32), (B, 77) -> (B, B)."""
+        """Cosine similarity of each image and caption, times a learned scale: (B, 3, 32, 32), (B, 77) -> (B, B)."""
         images, texts = F.normalize(self.image(images), dim=1), F.normalize(self.text.summary(tokens), dim=1)
         return self.log_scale.exp().clamp(max=100) * images @ texts.T
 
     def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
-        """Contrastive loss: each picture must find its caption among all, each caption its picture.
+        """Contrastive loss: each image must find its caption among all captions, and each caption its image.
 
         L = (CE(S, i) + CE(S^T, i)) / 2                       (Radford et al. 2021, figure 3)
         """
         scores = self.similarity(images, tokens)
-        own = torch.arange(len(scores), device=scores.device)
-        return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+        targets = torch.arange(len(scores), device=scores.device)
+        return (F.cross_entropy(scores, targets) + F.cross_entropy(scores.T, targets)) / 2
 
 
 def keep_unknown_silent(encoder: TextEncoder, captions: Tensor) -> None:
-    """From now on only the table's rows of tokens that occur in ``captions`` (N, 77) learn; all others stay zero."""
-    known = torch.zeros(VOCABULARY_SIZE, 1)
-    known[captions.unique()] = 1
-    encoder.table.register_hook(lambda gradient: gradient * known.to(gradient))
+    """From now on, train only the table rows of tokens that occur in ``captions`` (N, 77); all others stay zero."""
+    occurs = torch.zeros(VOCABULARY_SIZE, 1)
+    occurs[captions.unique()] = 1
+    encoder.table.register_hook(lambda gradient: gradient * occurs.to(gradient))
 
 
 def trim(tokens: Tensor) -> Tensor:
-    """Cut off the columns behind the longest caption's end token: (B, 77) -> (B, longest).
+    """Cut off the columns after the longest caption's end token: (B, 77) -> (B, longest).
 
-    The encoder reads from left to right only, so a caption's own embeddings, its summary too, stay what they were.
+    The encoder reads from left to right only, so a caption's own embeddings, and its summary, do not change.
     """
     return tokens[:, : int((tokens == END).int().argmax(1).max()) + 1]
 
 
-def sprinkle_unknown(tokens: Tensor, generator: torch.Generator) -> Tensor:
-    """Put one to three unknown words into more than half of the captions, so that their readers learn to skip them.
-
-    All words never trained on have the same embedding, zero; the token ``UNKNOWN`` stands for them.
+def drop_captions(tokens: Tensor, generator: torch.Generator, share: float = 0.1) -> Tensor:
+    """Replace some captions with the empty one, so that a model also learns to do without (Ho & Salimans 2022, alg. 1).
 
     Args:
         tokens: captions, (B, 77).
-        generator: which captions, where and how many.
+        generator: source of randomness.
+        share: the fraction to replace, in [0, 1].
 
     Returns:
-        (B, 77); the end of a caption that grows too long is cut, its end token stays.
+        (B, 77).
+    """
+    empty = torch.full_like(tokens[:1], END)
+    empty[0, 0] = START
+    dropped = torch.rand(len(tokens), generator=generator) < share
+    return torch.where(dropped[:, None], empty, tokens)
+
+
+def sprinkle_unknown(tokens: Tensor, generator: torch.Generator) -> Tensor:
+    """Insert one to three unknown words into more than half of the captions, so that models learn to ignore them.
+
+    Words never seen in training all have the same embedding, zero; the token ``UNKNOWN`` stands for them.
+
+    Args:
+        tokens: captions, (B, 77).
+        generator: decides which captions, where and how many.
+
+    Returns:
+        (B, 77); a caption that grows too long is cut, but keeps its end token.
     """
     tokens = tokens.clone()
     for _ in range(3):

@@ -1,41 +1,73 @@
-"""The training loop, the same one for every model of the course.
+"""The training loop, the same one for every model of the course but the GAN, which shares its checkpoints.
 
 Design choices
 - The loop is a generator: it yields one small record a step, and the caller plots, stops or draws a progress bar.
-- Everything random in step n follows from (seed, n, process) alone. A run that was killed therefore goes on from its
+- Everything random in step n follows from (seed, n, process) alone. An interrupted run therefore continues from its
   last checkpoint exactly as if it had never stopped, without any generator's state being saved.
+- A checkpoint knows the run that it belongs to, and no other run can continue from it.
 - Devices, mixed precision and many processes are accelerate's business, the moving average is torch's.
 """
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import itertools
 import math
-import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-LossFunction = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
+from tinyldm import UserError
+from tinyldm.devices import best_device, best_precision
+from tinyldm.weights import atomic_write
+
+
+class Stopped(UserError):
+    """A run that ended on request, by Ctrl-C or SIGTERM, with a checkpoint to continue from."""
+
+    exit_code = 130  # as shells say of a program that Ctrl-C ended
+
+
+LossFunction = Callable[[Any, Tensor, torch.Generator], Tensor]
+Record = TypeVar("Record", bound=Any)  # of one step: index, seconds, is_main and losses
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """How to train. The learning rate rises for ``warmup`` steps, then falls to zero along a cosine.
 
-    It does so once, or anew from each of the steps in ``restarts``: that is how a training which turned out too short
-    goes on (warm restarts, Loshchilov & Hutter 2017, eq. 5), from the averaged model and with a fresh optimizer.
+    It does so once, or anew from each of the steps in ``restarts``, where the averaged model takes the place of the
+    trained one and the optimizer is fresh (warm restarts, Loshchilov & Hutter 2017, eq. 5).
+
+    Args:
+        steps: how many, at least 1.
+        batch_size: rows of one step, over all processes together, at least 1.
+        learning_rate: its highest value, > 0.
+        warmup: steps of the rise, >= 0.
+        weight_decay: of AdamW, >= 0.
+        ema_decay: of the moving average, in [0, 1).
+        max_grad_norm: gradients are scaled down to this norm, > 0.
+        seed: of the order of the rows and of all noise, in [0, 2^63).
+        restarts: rising steps between 0 and ``steps``.
+
+    Raises:
+        UserError: a value is not finite, out of its range, or contradicts another.
     """
 
     steps: int
-    batch_size: int = 128  # over all processes together
+    batch_size: int = 128
     learning_rate: float = 1e-3
     warmup: int = 100
     weight_decay: float = 0.01
@@ -44,18 +76,27 @@ class TrainSettings:
     seed: int = 0
     restarts: tuple[int, ...] = ()
 
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "learning_rate"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, not {getattr(self, name)}")
+    def __post_init__(self) -> None:
+        at_least = {"steps": 1, "batch_size": 1, "warmup": 0, "weight_decay": 0, "seed": 0}
+        for name, least in at_least.items():
+            if not least <= getattr(self, name) < 2**63:  # false for nan, too
+                raise UserError(f"{name} must be at least {least} and finite, not {getattr(self, name)}")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise UserError(f"{name} must be positive and finite, not {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay must be in [0, 1), not {self.ema_decay}")
+        edges = [0, *self.restarts, self.steps]
+        if any(a >= b for a, b in itertools.pairwise(edges)):
+            raise UserError(f"restarts must rise between 0 and {self.steps} (steps), not {self.restarts}")
 
 
 @dataclass(frozen=True)
 class TrainStep:
     """What the loop yields after step ``index`` (0-based).
 
-    ``loss`` is the mean over all processes, ``seconds`` counts from the first step (also over a resume), ``ema`` is the
-    averaged model, ``is_main`` says whether this process is the one to draw and write.
+    ``loss`` is the mean over all processes, ``seconds`` counts from the first step (pauses between an interruption and
+    the continuation aside), ``ema`` is the averaged model, ``is_main`` says whether this process draws and writes.
     """
 
     index: int
@@ -77,6 +118,9 @@ class _Loss(nn.Module):
         return self.loss(self.model, index, generator)
 
 
+# ---------------------------------------------------------------- the loop
+
+
 def train(
     model: nn.Module,
     loss: LossFunction,
@@ -85,6 +129,8 @@ def train(
     checkpoint: str | Path | None = None,
     save_every: int = 500,
     mixed_precision: str | None = None,
+    inputs: Mapping[str, str] | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[TrainStep]:
     """Train ``model`` in place, one yielded record a step.
 
@@ -94,31 +140,38 @@ def train(
             it draws from ``generator`` (on the CPU).
         num_rows: how many rows the training set has; every epoch visits each once, in a new order.
         settings: steps, batch size, rates, seed.
-        checkpoint: a file to go on from if it exists, and to write every ``save_every`` steps. It is written under
-            another name and then renamed, so that a kill at any moment leaves a readable file.
-        mixed_precision: "no", "bf16" or "fp16"; by default what the hardware is good at (`best_precision`).
+        checkpoint: a file to continue from if it exists, and to write every ``save_every`` steps and at the end; see
+            `Checkpoint`. From a run that had ended only its last record comes back, without a loss (nan).
+        mixed_precision: "no", "bf16" or "fp16"; by default what the hardware is fast at (`best_precision`).
+        inputs: whatever else the run depends on, by name, for the checkpoint: fingerprints of files, say.
+        stop: asked after each step, on all processes; if one says yes, the checkpoint is written and the loop ends.
 
     Raises:
-        ValueError: the checkpoint belongs to other settings, or cannot be read.
+        UserError: the checkpoint belongs to another run or cannot be read, the batch is larger than the training set
+            or too small to be shared by all processes, or a loss is not finite (the last checkpoint stays).
     """
-    accelerator = _accelerator(mixed_precision)
-    rank, world = accelerator.process_index, accelerator.num_processes
+    precision = mixed_precision or best_precision()
+    accelerator = _accelerator(precision)
+    rank, world, is_main = accelerator.process_index, accelerator.num_processes, accelerator.is_main_process
+    check_batch(settings.batch_size, num_rows, world)
     share = settings.batch_size // world
-    if share == 0:
-        raise ValueError(f"a batch of {settings.batch_size} cannot be shared by {world} processes")
+    run = {"model": fingerprint_model(model), "rows": num_rows, "processes": world, "precision": precision}
     model.to(accelerator.device)
     ema = AveragedModel(model, multi_avg_fn=_ema_update(settings.ema_decay))
-    rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
-    optimizer = torch.optim.AdamW(model.parameters(), **rates, fused=True)  # five times as fast on a CPU
+    rates: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    optimizer = torch.optim.AdamW(model.parameters(), **rates, fused=True)  # fused: five times as fast on a CPU
     wrapped, optimizer = accelerator.prepare(_Loss(model, loss).train(), optimizer)
-    parts = {"model": model, "ema": ema, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"model": model, "ema": ema, "optimizer": optimizer}
     if accelerator.scaler is not None:  # of fp16; it remembers how far it has come
         parts["scaler"] = accelerator.scaler
-    start, seconds = _load_checkpoint(checkpoint, settings, parts)
+    saved = Checkpoint(checkpoint, {**_flat(settings), **run, **(inputs or {})}, parts)
+    start, seconds = saved.load()
+    if start == settings.steps:
+        yield TrainStep(start - 1, math.nan, 0.0, seconds, ema.module, is_main)
     began = time.perf_counter() - seconds
     for step in range(start, settings.steps):
         index = rows_of_step(num_rows, share * world, step, settings.seed)[rank * share : (rank + 1) * share]
-        generator = torch.Generator().manual_seed(_mix(settings.seed, step, rank))
+        generator = torch.Generator().manual_seed(mix_seeds(settings.seed, step, rank))
         if step in settings.restarts:
             model.load_state_dict(ema.module.state_dict())
             optimizer.state.clear()
@@ -129,102 +182,104 @@ def train(
         optimizer.step()
         optimizer.zero_grad()
         ema.update_parameters(model)
-        mean = accelerator.reduce(value.detach().float(), "mean").item()
-        seconds = time.perf_counter() - began
-        if checkpoint and accelerator.is_main_process and (step + 1) % save_every == 0 and step + 1 < settings.steps:
-            _save_checkpoint(Path(checkpoint), settings, step + 1, seconds, parts)
-        yield TrainStep(step, mean, rate, seconds, ema.module, accelerator.is_main_process)
+        told = torch.stack([value.detach().float(), value.new_tensor(float(stop()), dtype=torch.float32)])
+        mean, stopping = accelerator.reduce(told, "mean").tolist()  # one process that stops, stops all
+        check_losses(step, mean)
+        seconds, done = time.perf_counter() - began, step + 1
+        if is_main and (done % save_every == 0 or stopping or done == settings.steps):
+            saved.save(done, seconds)
+        yield TrainStep(step, mean, rate, seconds, ema.module, is_main)
+        if stopping:
+            return
+
+
+def check_batch(batch_size: int, num_rows: int, processes: int = 1) -> None:
+    """Refuse a batch that is larger than the training set, or too small to be split across all processes."""
+    if batch_size < processes:
+        raise UserError(f"a batch of {batch_size} cannot be split across {processes} processes")
+    if batch_size > num_rows:
+        raise UserError(f"a batch of {batch_size:,} rows is larger than the training set of {num_rows:,}")
+
+
+def check_losses(step: int, *losses: float) -> None:
+    """Refuse to go on with a loss that is not finite."""
+    if not all(math.isfinite(loss) for loss in losses):
+        values = " and ".join(str(loss) for loss in losses)
+        raise UserError(f"the loss of step {step} is {values}: try another seed or a lower learning rate")
 
 
 def rows_of_step(num_rows: int, batch_size: int, step: int, seed: int) -> Tensor:
     """The row numbers of one step, (batch_size,): a new random order of all rows every epoch."""
     first = step * batch_size
     epochs = range(first // num_rows, (first + batch_size - 1) // num_rows + 1)
-    orders = [torch.randperm(num_rows, generator=torch.Generator().manual_seed(_mix(seed, -1, e))) for e in epochs]
     offset = first - epochs[0] * num_rows
-    return torch.cat(orders)[offset : offset + batch_size]
+    return torch.cat([_order_of_epoch(num_rows, epoch, seed) for epoch in epochs])[offset : offset + batch_size]
 
 
-def best_device() -> torch.device:
-    """A GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+@lru_cache(maxsize=2)  # a batch can reach from one epoch into the next
+def _order_of_epoch(num_rows: int, epoch: int, seed: int) -> Tensor:
+    return torch.randperm(num_rows, generator=torch.Generator().manual_seed(mix_seeds(seed, epoch)))
 
 
-def best_precision() -> str:
-    """What the hardware has: "bf16" (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" (older GPUs) or "no"."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
+def mix_seeds(seed: int, *place: int) -> int:
+    """A seed of its own for each place, as (step, process), so that neighbouring ones draw unrelated noise."""
+    return int(np.random.SeedSequence(seed, spawn_key=place).generate_state(1, np.uint64)[0] >> 1)
 
 
-def budget(*, fast: Any, cpu: Any, gpu: Any) -> Any:
-    """How long something may run: the value for checks, for people without a GPU, or for people with one.
-
-    The environment variable TINYLDM_PROFILE ("fast", "cpu" or "gpu") decides; without it, whether there is a GPU.
-
-    Raises:
-        ValueError: TINYLDM_PROFILE is something else.
-    """
-    values = {"fast": fast, "cpu": cpu, "gpu": gpu}
-    profile = os.environ.get("TINYLDM_PROFILE") or ("gpu" if best_device().type == "cuda" else "cpu")
-    if profile not in values:
-        raise ValueError(f"TINYLDM_PROFILE must be one of {', '.join(values)}, not {profile!r}")
-    return values[profile]
+def losses_of(step: Any) -> dict[str, float]:
+    """The losses in a record of any training: its fields whose names end in "loss"."""
+    return {name.replace("_", " "): value for name, value in vars(step).items() if name.endswith("loss")}
 
 
-def progress(steps: Iterable[TrainStep], total: int, description: str) -> Iterator[TrainStep]:
-    """Pass the records on and draw a progress bar with the running loss and the time left."""
+def progress(steps: Iterable[Record], total: int, description: str) -> Iterator[Record]:
+    """Pass the records on and draw a progress bar with the running losses and the time left."""
     from tqdm.auto import tqdm
 
     steps = iter(steps)
-    first = next(steps, None)  # says which process draws, and where a training that was killed goes on
+    first = next(steps, None)  # says which process draws, and where an interrupted run continues
     if first is None:
         return
     bar = tqdm(
         total=total, initial=first.index, desc=description, unit="step", mininterval=1.0, disable=not first.is_main
     )
     with bar:
-        average = first.loss
+        average = losses_of(first)
         for step in itertools.chain([first], steps):
-            average = 0.98 * average + 0.02 * step.loss
-            bar.set_postfix(loss=f"{average:.4f}", refresh=False)
+            average = {name: 0.98 * average[name] + 0.02 * loss for name, loss in losses_of(step).items()}
+            if all(math.isfinite(loss) for loss in average.values()):  # else this run had ended before
+                bar.set_postfix({name: f"{loss:.4f}" for name, loss in average.items()}, refresh=False)
             bar.update(step.index + 1 - bar.n)
             yield step
 
 
-def _accelerator(mixed_precision: str | None):
+def _accelerator(precision: str) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # else a second training in this process could not have another precision
     atexit.register(_leave_group)
-    return Accelerator(mixed_precision=mixed_precision or best_precision(), cpu=best_device().type == "cpu")
+    return Accelerator(mixed_precision=precision, cpu=best_device().type == "cpu")
 
 
 def _leave_group() -> None:
-    """Say goodbye to the other processes; one that ends without it can crash on its way out."""
+    """Leave the process group; a process that exits without doing so can crash."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
-def _ema_update(decay: float):
+def _ema_update(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
     """Moving average with a warm-up: min(decay, (1 + n) / (10 + n)) after n updates, else early noise stays in it."""
 
     @torch.no_grad()
-    def update(averaged: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+    def update(averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
         n = int(num_averaged)
         torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
     return update
 
 
-def _mix(seed: int, step: int, rank: int) -> int:
-    """One number from three, so that neighbouring steps and processes draw unrelated noise."""
-    return hash((seed, step, rank)) % 2**63
-
-
-def _set_learning_rate(optimizer, step: int, settings: TrainSettings) -> float:
-    edges = [0, *(restart for restart in settings.restarts if restart < settings.steps), settings.steps]
+def _set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: TrainSettings) -> float:
+    edges = [0, *settings.restarts, settings.steps]
     start, end = next((a, b) for a, b in itertools.pairwise(edges) if a <= step < b)
     rise = min(1.0, (step - start + 1) / max(1, settings.warmup))
     rate = settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
@@ -233,24 +288,117 @@ def _set_learning_rate(optimizer, step: int, settings: TrainSettings) -> float:
     return rate
 
 
-def _save_checkpoint(path: Path, settings: TrainSettings, done: int, seconds: float, parts: dict) -> None:
-    state = {"settings": settings.__dict__, "done": done, "seconds": seconds}
-    state |= {name: part.state_dict() for name, part in parts.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    torch.save(state, unfinished)
-    os.replace(unfinished, path)
+# ---------------------------------------------------------------- checkpoints
 
 
-def _load_checkpoint(path: str | Path | None, settings: TrainSettings, parts: dict) -> tuple[int, float]:
-    if path is None or not Path(path).exists():
-        return 0, 0.0
+class Stateful(Protocol):
+    """Anything with a state: a model, an optimizer."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take over a state."""
+        ...
+
+
+@dataclass
+class Checkpoint:
+    """The file that an interrupted run continues from.
+
+    Args:
+        path: the file; None for a run that keeps none.
+        run: what the run is, by name: settings, rows, fingerprints. Only the same run continues from the file.
+        parts: what changes while it runs; loaded in place.
+    """
+
+    path: str | Path | None
+    run: Mapping[str, Any]
+    parts: Mapping[str, Stateful] = field(default_factory=dict)
+
+    def save(self, done: int, seconds: float) -> None:
+        """Write the state after ``done`` steps. A kill at any moment leaves a readable file."""
+        if self.path is None:
+            return
+        state = {"run": dict(self.run), "done": done, "seconds": seconds}
+        state["parts"] = {name: part.state_dict() for name, part in self.parts.items()}
+        with atomic_write(self.path) as unfinished, unfinished.open("wb") as file:
+            torch.save(state, file)
+
+    def load(self) -> tuple[int, float]:
+        """Load the parts if the file exists; the steps done and the seconds they took, or (0, 0.0).
+
+        Raises:
+            UserError: the file belongs to another run, or cannot be read.
+        """
+        if self.path is None or not Path(self.path).exists():
+            return 0, 0.0
+        advice = "delete it to start afresh"
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            run, done, seconds = state["run"], int(state["done"]), float(state["seconds"])
+            states = {name: state["parts"].get(name) for name in self.parts}
+        except OSError as error:
+            raise UserError(f"cannot read {self.path}: {error.strerror or error}") from error
+        except MemoryError:
+            raise
+        except Exception as error:  # of any kind, depending on what is in the file
+            raise UserError(f"{self.path} is not a readable checkpoint: {advice}") from error
+        if differences := _differences(run, self.run):
+            raise UserError(
+                f"{self.path} belongs to another run ({differences}): repeat that one's command, or {advice}"
+            )
+        for name, part in self.parts.items():
+            part.load_state_dict(states[name])
+        return done, seconds
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """What differs between two runs, in words; an empty string if nothing does."""
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    return ", ".join(f"{name} {there.get(name)} there, {here.get(name)} here" for name in names)
+
+
+def _flat(settings: Any) -> dict[str, Any]:
+    """Settings as a checkpoint holds them: numbers, texts and lists."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
+
+
+def fingerprint(content: bytes) -> str:
+    """The first 12 hex digits of the SHA-256 hash."""
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def fingerprint_model(*models: nn.Module) -> str:
+    """Of models' configs and of the names and shapes of their tensors, not of their values."""
+    shapes = [
+        (type(model).__name__, repr(getattr(model, "config", None)), name, tuple(value.shape))
+        for model in models
+        for name, value in model.state_dict().items()
+    ]
+    return fingerprint(repr(shapes).encode())
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a SIGTERM sets, so that a run can end after its step and keep what it has.
+
+    A second Ctrl-C at least three seconds later raises KeyboardInterrupt.
+    """
+    requested, asked_at = threading.Event(), 0.0
+
+    def request(number: int, frame: Any) -> None:
+        nonlocal asked_at
+        if not requested.is_set():
+            requested.set()
+            asked_at = time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - asked_at > 3:  # torchrun passes on what a terminal sends
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if state["settings"] == settings.__dict__:
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
-            return state["done"], state["seconds"]
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable checkpoint of this model: delete it to start afresh") from error
-    raise ValueError(f"{path} was made with other settings: delete it to start afresh, or use its own")
+        yield requested
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,12 +1,12 @@
-"""The noise predictor: Stable Diffusion's UNet, as one class from digits to the real thing.
+"""The noise predictor: Stable Diffusion's UNet, in one class from digits to the real thing.
 
 Design choices:
 - One class, three sizes. Without attention and text it denoises pixels (lesson 03), with both it is the tiny latent
   model (lesson 07), and with Stable Diffusion 1.x's settings it is that model: 859,520,964 parameters.
 - Module names and shapes are those of diffusers' ``UNet2DConditionModel``, so weights load both ways without renaming.
-- Text enters in one place only, the cross-attention inside ``TransformerBlock``: pictures ask, words answer.
+- Text enters in one place only, the cross-attention inside ``TransformerBlock``.
 - Each block's last layer starts at zero: a new block changes nothing, a new model predicts zero (loss 1).
-- Attention is ``scaled_dot_product_attention``; ``Attention.attention_map`` is the plain version, to look at.
+- Attention is ``scaled_dot_product_attention``; ``Attention.attention_map`` writes the weights out, to look at.
 - No dropout and no switches for other models' variants.
 
 Read it from small to large: time embedding, residual block, attention, transformer, levels, UNet.
@@ -30,7 +30,7 @@ class UNetConfig:
     attention=(True, True, True, False), num_heads=8, context_dim=768)``.
 
     Args:
-        in_channels: channels of the noisy input (4 for Stable Diffusion's latents, 1 for grey pixels).
+        in_channels: channels of the noisy input (4 for Stable Diffusion's latents, 1 for greyscale pixels).
         out_channels: channels of the prediction.
         block_out_channels: channels at each level, from the finest to the coarsest; each level halves H and W.
         layers_per_block: residual blocks per level on the way down; the way up has one more.
@@ -66,11 +66,11 @@ class UNetConfig:
             if self.mid_attention and channels % self.num_heads:
                 raise ValueError(f"{channels} channels do not divide into {self.num_heads} heads")
         if self.context_dim is not None and not self.mid_attention:
-            raise ValueError("text acts through attention: switch a level's attention on, or set context_dim=None")
+            raise ValueError("text enters through attention: enable it on at least one level, or set context_dim=None")
 
     @property
     def mid_attention(self) -> bool:
-        """The middle block attends when any level does."""
+        """Whether the middle block has attention: if any level does."""
         return any(self.attention)
 
     @property
@@ -80,12 +80,12 @@ class UNetConfig:
 
     @property
     def downsampling(self) -> int:
-        """Factor between the input's height and the coarsest level's."""
+        """Ratio of the input's height to the coarsest level's."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 
 def timestep_embedding(t: Tensor, dim: int) -> Tensor:
-    """Write each step as ``dim`` waves, from fast to slow, so that near steps look alike and far ones do not.
+    """Encode each step as ``dim`` waves, from fast to slow, so that nearby steps look alike and distant ones do not.
 
     e(t) = [cos(t ω_0), ..., cos(t ω_{d/2-1}), sin(t ω_0), ...],   ω_i = 10000^(-i / (d/2))
     (Vaswani et al. 2017, section 3.5; cosines before sines as in Stable Diffusion)
@@ -103,7 +103,7 @@ def timestep_embedding(t: Tensor, dim: int) -> Tensor:
     if dim % 2:
         raise ValueError(f"cosines and sines come in pairs: dim must be even, got {dim}")
     half = dim // 2
-    # In this order of operations, since at step 999 a rounding error in ω grows a thousandfold.
+    # The order of operations matters: at step 999 a rounding error in ω grows a thousandfold.
     omega = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
     angles = t.float()[:, None] * omega  # (B, 1) * (half,) -> (B, half)
     return torch.cat([angles.cos(), angles.sin()], dim=1)
@@ -112,8 +112,8 @@ def timestep_embedding(t: Tensor, dim: int) -> Tensor:
 def zeroed(layer: nn.Module) -> nn.Module:
     """Set a layer's parameters to zero.
 
-    diffusers leaves these layers random, since it mostly loads trained weights. Here models start from nothing: zeroing
-    the end of each branch makes every block the identity at first, which trains better (as in Ho et al.'s code).
+    diffusers leaves these layers random, since it mostly loads trained weights. Here models train from scratch: with
+    the end of each branch at zero, every block starts as the identity, which trains better (as in Ho et al.'s code).
     """
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -121,7 +121,7 @@ def zeroed(layer: nn.Module) -> nn.Module:
 
 
 class TimeEmbedding(nn.Module):
-    """Two linear layers that turn the waves of :func:`timestep_embedding` into what the blocks need."""
+    """Two linear layers that turn the waves of :func:`timestep_embedding` into features for the blocks."""
 
     def __init__(self, dim: int, time_channels: int) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a shortcut; the time is added between them.
+    """Two convolutions and a shortcut around them; the time embedding is added in between.
 
     h = conv1(silu(norm1(x))) + W silu(temb);   y = shortcut(x) + conv2(silu(norm2(h)))
     (He et al. 2016; time as in Ho et al. 2020, appendix B)
@@ -142,7 +142,7 @@ class ResidualBlock(nn.Module):
     Args:
         in_channels: channels of the input.
         out_channels: channels of the output; if they differ, the shortcut is a 1x1 convolution.
-        time_channels: width of the time embedding; None for a block that knows no time (the autoencoder's).
+        time_channels: width of the time embedding; None for a block without time (the autoencoder's).
         groups: groups of both group norms.
         eps: their epsilon; 1e-5 in the UNet, 1e-6 in the autoencoder.
     """
@@ -162,6 +162,7 @@ class ResidualBlock(nn.Module):
         """(B, in_channels, H, W) and (B, time_channels) -> (B, out_channels, H, W)."""
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is not None:
+            assert temb is not None, "this block needs a time embedding"
             # One number per channel, the same at every pixel: (B, C) -> (B, C, 1, 1).
             h = h + self.time_emb_proj(F.silu(temb))[:, :, None, None]
         h = self.conv2(F.silu(self.norm2(h)))
@@ -169,14 +170,14 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention: each position asks (query), all others answer (key, value).
+    """Multi-head attention: each position asks a question (query), and all positions answer (key, value).
 
     softmax(Q K^T / sqrt(d)) V                                      (Vaswani et al. 2017, eq. 1)
 
     Args:
-        channels: width of the asking sequence and of the result.
-        context_dim: width of the answering sequence; None for self-attention.
-        heads: how many questions are asked side by side, each in channels / heads dimensions.
+        channels: width of the sequence that gives the queries, and of the output.
+        context_dim: width of the sequence that gives keys and values; None for self-attention.
+        heads: number of heads, each with channels / heads dimensions.
         qkv_bias: whether queries, keys and values have a bias (autoencoder: yes, UNet: no).
     """
 
@@ -186,7 +187,7 @@ class Attention(nn.Module):
         self.to_q = nn.Linear(channels, channels, bias=qkv_bias)
         self.to_k = nn.Linear(context_dim or channels, channels, bias=qkv_bias)
         self.to_v = nn.Linear(context_dim or channels, channels, bias=qkv_bias)
-        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])  # a list, to be called to_out.0 as in diffusers
+        self.to_out = nn.ModuleList([nn.Linear(channels, channels)])  # in a list: to_out.0, as in diffusers
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(B, N, channels), and (B, M, context_dim) to attend to instead of ``x`` itself -> (B, N, channels)."""
@@ -196,7 +197,7 @@ class Attention(nn.Module):
         return self.to_out[0](h.transpose(1, 2).flatten(2))  # (B, heads, N, d) -> (B, N, heads*d)
 
     def attention_map(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Who looks at whom: softmax(Q K^T / sqrt(d)), written out, for the same arguments as ``forward``.
+        """Which position attends to which: softmax(Q K^T / sqrt(d)), written out; same arguments as ``forward``.
 
         Returns:
             Weights in [0, 1] that sum to 1 over the last axis, (B, heads, N, M).
@@ -209,7 +210,7 @@ class Attention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V; half precision through float32 on a CPU, whose bfloat16 backward pass is slow."""
+    """softmax(Q K^T / sqrt(d)) V; half precision goes through float32 on CPUs, whose bfloat16 backward pass is slow."""
     if q.device.type != "cpu" or q.dtype not in (torch.bfloat16, torch.float16):
         return F.scaled_dot_product_attention(q, k, v)
     with torch.autocast("cpu", enabled=False):
@@ -230,11 +231,11 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Widen fourfold, gate, narrow again: the part of a transformer where positions do not look at each other."""
+    """Widen fourfold, gate, narrow again: the part of a transformer that treats each position on its own."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        # net.1 stands where diffusers keeps a dropout, so that the last layer is called net.2 there and here.
+        # net.1 takes the place of diffusers' dropout, so that the last layer is called net.2 in both.
         self.net = nn.Sequential(GEGLU(channels, 4 * channels), nn.Identity(), nn.Linear(4 * channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -243,27 +244,26 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """The picture looks at itself, then at the text, then thinks; each step adds to what was there.
+    """Self-attention within the image, cross-attention to the text, feed-forward; each adds to its input.
 
     x += attn1(norm1(x));   x += attn2(norm2(x), context);   x += ff(norm3(x))   (Rombach et al. 2022, E.2.1)
-    The line in the middle is all that a model with text has more than a model without.
+    The middle term is all that a model with text adds to one without.
     """
 
     def __init__(self, channels: int, heads: int, context_dim: int | None = None) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(channels)
         self.attn1 = Attention(channels, heads=heads)
-        self.norm2 = self.attn2 = None
-        if context_dim is not None:
-            self.norm2 = nn.LayerNorm(channels)
-            self.attn2 = Attention(channels, context_dim, heads)
+        with_text = context_dim is not None
+        self.norm2 = nn.LayerNorm(channels) if with_text else None
+        self.attn2 = Attention(channels, context_dim, heads) if with_text else None
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(B, N, channels) and (B, tokens, context_dim) -> (B, N, channels)."""
         x = x + self.attn1(self.norm1(x))
-        if self.attn2 is not None:
+        if self.norm2 is not None and self.attn2 is not None:
             x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
@@ -332,7 +332,7 @@ def _transformers(count: int, channels: int, config: UNetConfig) -> nn.ModuleLis
 
 
 class DownBlock(nn.Module):
-    """One level on the way down: look, then shrink. Every result is kept as a skip for the way up."""
+    """One level on the way down: residual blocks, then downsampling. Every result is kept as a skip for the way up."""
 
     def __init__(self, in_channels: int, out_channels: int, config: UNetConfig, attention: bool, last: bool) -> None:
         super().__init__()
@@ -358,7 +358,7 @@ class DownBlock(nn.Module):
 
 
 class MidBlock(nn.Module):
-    """The coarsest level: residual block, spatial transformer (if the model attends), residual block."""
+    """The coarsest level: residual block, spatial transformer (if the model has attention), residual block."""
 
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__()
@@ -374,15 +374,15 @@ class MidBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """One level on the way up: each residual block also sees one skip, the newest first; then grow.
+    """One level on the way up: each residual block also takes one skip, newest first; then upsampling.
 
     Args:
-        in_channels: channels that arrive from the level below.
+        in_channels: channels coming from the level below.
         out_channels: channels of this level.
         skip_channels: channels of each skip, in the order in which the residual blocks take them.
         config: settings of the whole model.
         attention: whether a spatial transformer follows each residual block.
-        last: whether this is the finest level, which does not grow.
+        last: whether this is the finest level, which is not upsampled.
     """
 
     def __init__(
@@ -404,7 +404,7 @@ class UpBlock(nn.Module):
         self.upsamplers = nn.ModuleList([] if last else [Upsample(out_channels)])
 
     def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor | None = None) -> Tensor:
-        """(B, in_channels, H, W) -> (B, out_channels, 2H, 2W); takes what it uses off the end of ``skips``."""
+        """(B, in_channels, H, W) -> (B, out_channels, 2H, 2W); pops what it uses off the end of ``skips``."""
         for i, resnet in enumerate(self.resnets):
             x = resnet(torch.cat([x, skips.pop()], dim=1), temb)
             if self.attentions:
@@ -415,7 +415,7 @@ class UpBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """Predict, from a noisy image and the amount of noise (and a text), the noise in it.
+    """Predict the noise in a noisy image, given the step (and a text).
 
         x_t ─ conv_in ─ down 0 ────── skips ────── up last ─ norm, silu, conv_out ─ ε
                            └─ down 1 ─ skips ─ up 0 ─┘
@@ -464,10 +464,10 @@ class UNet(nn.Module):
             context: embedded prompts, (B, tokens, context_dim); None for a model without text.
 
         Returns:
-            The prediction (noise, or v if it was trained so), (B, out_channels, H, W).
+            The prediction (noise, or v if trained to predict it), (B, out_channels, H, W).
 
         Raises:
-            ValueError: if the shapes do not fit the model, or a text is missing or needless.
+            ValueError: if the shapes do not fit the model, or a text is missing or not expected.
         """
         self._check(x, context)
         temb = self._embed_time(x, t)
@@ -495,7 +495,7 @@ class UNet(nn.Module):
         if x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(f"height and width {tuple(x.shape[2:])} must be multiples of {factor}")
         if width is None and context is not None:
-            raise ValueError("this model has no text (context_dim=None): call it without context")
+            raise ValueError("this model takes no text (context_dim=None): call it without context")
         if width is not None and context is None:
             raise ValueError(f"this model needs text: pass context of shape (B, tokens, {width})")
         if context is not None and (context.ndim != 3 or context.shape[::2] != (len(x), width)):

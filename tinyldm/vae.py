@@ -1,29 +1,30 @@
-"""Autoencoders: the image in a few numbers, and back. The diffusion then happens among those numbers, the latents.
+"""The autoencoder: compress an image to a few numbers, its latents, and back. Diffusion then works on the latents.
 
 Design choices:
 - ``VAE`` is Stable Diffusion's, with the module names and shapes of diffusers' ``AutoencoderKL``; with the real one's
   settings it has the real one's 83,653,863 parameters.
-- ``Encoder`` and ``Decoder`` know nothing of distributions, so another bottleneck can be put between them.
+- ``Encoder`` and ``Decoder`` know nothing about distributions, so another bottleneck can be put between them.
 - The scaling factor (1 / standard deviation of the latents) belongs to the model, not to the caller: ``encode`` returns
-  scaled latents and ``decode`` takes them, so that the diffusion always works on numbers of standard deviation 1.
-- The KL term is a light weight that keeps latents near N(0, I), not a full bound (Rombach et al. 2022, 3.1).
-- Chance comes from the ``torch.Generator`` that is passed in; to sample without one is an error, not a surprise.
+  scaled latents and ``decode`` takes them, so that diffusion always works on latents of standard deviation 1.
+- The KL term is lightly weighted: enough to keep latents near N(0, I), not a full bound (Rombach et al. 2022, 3.1).
+- Randomness comes from the ``torch.Generator`` that is passed in; sampling without one is an error.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinyldm.devices import device_of
 from tinyldm.unet import Attention, Downsample, ResidualBlock, Upsample
 from tinyldm.weights import load_into
 
-EPS = 1e-6  # of every group norm here; the UNet's residual blocks have 1e-5
+EPS = 1e-6  # for every group norm here; the UNet's residual blocks use 1e-5
 
 
 @dataclass(frozen=True)
@@ -63,19 +64,19 @@ class VAEConfig:
 
     @property
     def downsampling(self) -> int:
-        """Factor between the image's height and the latents'."""
+        """Ratio of the image's height to the latents'."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 
 class ImageAttention(Attention):
-    """Self-attention of one head among all pixels, added to the image (Esser et al. 2021, the VQGAN's)."""
+    """Single-head self-attention over all pixels, added to the image (Esser et al. 2021, VQGAN)."""
 
     def __init__(self, channels: int, groups: int = 32) -> None:
         super().__init__(channels, heads=1, qkv_bias=True)
         self.group_norm = nn.GroupNorm(groups, channels, eps=EPS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W); there is no context."""
         h = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
         h = super().forward(h)
         return x + h.transpose(1, 2).unflatten(2, x.shape[2:])  # (B, H*W, C) -> (B, C, H, W)
@@ -98,7 +99,7 @@ class Level(nn.Module):
     """Residual blocks at one resolution, then a change of resolution.
 
     Args:
-        in_channels: channels that arrive.
+        in_channels: channels of the input.
         out_channels: channels of this level.
         layers: number of residual blocks.
         groups: groups of every group norm.
@@ -115,7 +116,7 @@ class Level(nn.Module):
         self.upsamplers = nn.ModuleList([Upsample(out_channels)] if resize == "up" else [])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) -> (B, out_channels, H, W), with H and W halved or doubled if so set."""
+        """(B, in_channels, H, W) -> (B, out_channels, H, W), with H and W halved or doubled by ``resize``."""
         for layer in (*self.resnets, *self.downsamplers, *self.upsamplers):
             x = layer(x)
         return x
@@ -160,7 +161,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features to image: the encoder's mirror, with one more residual block per level.
+    """Features to image: the mirror image of the encoder, with one more residual block per level.
 
     Args:
         in_channels: channels of the latents.
@@ -198,11 +199,11 @@ class Decoder(nn.Module):
 
 
 class VAE(nn.Module):
-    """Stable Diffusion's autoencoder: each image becomes a small Gaussian cloud of latents.
+    """Stable Diffusion's autoencoder: each image becomes a Gaussian over latents.
 
     q(z|x) = N(μ(x), σ²(x)),   x̂ = D(z)             (Kingma & Welling 2014, section 3; Rombach et al. 2022, 3.1)
 
-    ``.config`` may be replaced by one with a measured scaling factor once the training is over:
+    ``.config`` may be replaced by one with a measured scaling factor after training:
     ``vae.config = dataclasses.replace(vae.config, scaling_factor=VAE.measure_scaling_factor(latents))``.
 
     Args:
@@ -244,14 +245,14 @@ class VAE(nn.Module):
 
         Args:
             x: images in [-1, 1], (B, in_channels, H, W).
-            generator: where the sample's chance comes from; needed if ``sample``.
-            sample: draw from the posterior, or take its mean.
+            generator: source of randomness; required if ``sample``.
+            sample: whether to draw from the posterior or take its mean.
 
         Returns:
             Latents times the scaling factor, (B, latent_channels, H/f, W/f).
 
         Raises:
-            ValueError: if the shape does not fit the model, or there is no generator to sample with.
+            ValueError: if the shape does not fit the model, or ``sample`` is set without a generator.
         """
         mean, logvar = self.moments(x)
         z = sample_posterior(mean, logvar, generator) if sample else mean
@@ -261,7 +262,7 @@ class VAE(nn.Module):
         """Scaled latents to image.
 
         Args:
-            latents: as ``encode`` gives them, (B, latent_channels, h, w).
+            latents: as ``encode`` returns them, (B, latent_channels, h, w).
 
         Returns:
             Images near [-1, 1] (not clamped, so that gradients pass), (B, in_channels, h*f, w*f).
@@ -276,17 +277,17 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def images(self, n: int, seed: int = 0, size: int = 8) -> Tensor:
-        """``n`` pictures from latents out of N(0, I): what a VAE alone can invent, (n, in_channels, H, W) in [-1, 1].
+        """``n`` images decoded from N(0, I), all that a VAE alone can invent: (n, in_channels, H, W) in [-1, 1].
 
         ``size`` is the height and width of the latents.
         """
-        generator, device = torch.Generator().manual_seed(seed), next(self.parameters()).device
+        generator, device = torch.Generator().manual_seed(seed), device_of(self)
         latents = torch.randn(n, self.config.latent_channels, size, size, generator=generator)
         return torch.cat([self.decode(part.to(device)).clamp(-1, 1) for part in latents.split(250)])
 
     @classmethod
-    def from_pretrained(cls, folder=None) -> VAE:
-        """The shipped one (`tinyldm train vae` made it), or one from ``folder``."""
+    def from_pretrained(cls, folder: str | Path | None = None) -> VAE:
+        """The shipped model (made by `tinyldm train vae`), or one from ``folder``."""
         return load_into(cls, VAEConfig, "vae", folder)
 
     @staticmethod
@@ -314,7 +315,7 @@ def sample_posterior(mean: Tensor, logvar: Tensor, generator: torch.Generator | 
     Args:
         mean: μ, any shape.
         logvar: log σ², same shape.
-        generator: where ε comes from; a CPU generator serves latents on any device.
+        generator: source of ε; a CPU generator works for latents on any device.
 
     Returns:
         A sample, same shape.
@@ -340,14 +341,14 @@ def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
     Returns:
         Nats per image, summed over its latent elements, >= 0, float32, (B,).
     """
-    mean, logvar = mean.float(), logvar.float()  # exp(20) is more than float16 can hold
+    mean, logvar = mean.float(), logvar.float()  # exp(20) overflows float16
     return -0.5 * (1 + logvar - mean.square() - logvar.exp()).flatten(1).sum(dim=1)
 
 
 def vae_loss(
     vae: VAE, x: Tensor, kl_weight: float, generator: torch.Generator | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reconstruction plus a little order among the latents.
+    """Reconstruction error plus a light pull of the latents towards N(0, I).
 
     L = mse + kl_weight * kl                                            (Higgins et al. 2017, eq. 4, per element)
 
@@ -358,10 +359,10 @@ def vae_loss(
         vae: the model.
         x: images in [-1, 1], (B, in_channels, H, W).
         kl_weight: weight of the KL term, >= 0.
-        generator: where the posterior's sample comes from; needed.
+        generator: source of randomness for the posterior sample; required.
 
     Returns:
-        The loss, (), with its gradient, and {"mse": (), "kl": ()} without, to be logged.
+        The loss, (), with gradient, and {"mse": (), "kl": ()} without, for logging.
 
     Raises:
         ValueError: if the shape does not fit the model, or there is no generator.
@@ -371,210 +372,3 @@ def vae_loss(
     mse = F.mse_loss(vae.decode(z * vae.config.scaling_factor), x)
     kl = kl_divergence(mean, logvar).mean() / mean[0].numel()
     return mse + kl_weight * kl, {"mse": mse.detach(), "kl": kl.detach()}
-
-
-# ---------------------------------------------------------------- discrete latents
-
-
-@dataclass(frozen=True)
-class VQVAEConfig:
-    """Settings of a :class:`VQVAE`; the defaults turn 3x32x32 pixels into 8x8 code numbers.
-
-    Args:
-        in_channels: channels of the image.
-        codebook_size: how many codes there are.
-        code_dim: numbers in each code.
-        block_out_channels, layers_per_block, norm_num_groups: as in :class:`VAEConfig`.
-        normalize: compare directions only, codes and latents scaled to length 1 (Yu et al. 2022, section 3.2); without
-            it most codes are never chosen.
-
-    Raises:
-        ValueError: if the settings contradict each other.
-    """
-
-    in_channels: int = 3
-    codebook_size: int = 256
-    code_dim: int = 8
-    block_out_channels: tuple[int, ...] = (32, 32, 64)
-    layers_per_block: int = 1
-    norm_num_groups: int = 16
-    normalize: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "block_out_channels", tuple(self.block_out_channels))
-        for channels in self.block_out_channels:
-            if channels % self.norm_num_groups:
-                raise ValueError(f"{channels} channels do not divide into {self.norm_num_groups} groups")
-        if self.codebook_size < 2 or self.code_dim < 1:
-            raise ValueError("a codebook needs at least two codes of at least one number")
-
-
-class VQVAE(nn.Module):
-    """An autoencoder whose latents are words of a small vocabulary, its codebook (van den Oord et al. 2017).
-
-    Encoder and decoder are the VAE's; only what stands between them is another: the nearest code instead of a cloud.
-
-    Args:
-        config: settings, kept as ``.config``.
-    """
-
-    def __init__(self, config: VQVAEConfig = VQVAEConfig()) -> None:
-        super().__init__()
-        self.config = config
-        channels, layers, groups = config.block_out_channels, config.layers_per_block, config.norm_num_groups
-        self.encoder = Encoder(config.in_channels, config.code_dim, channels, layers, groups)
-        self.decoder = Decoder(config.code_dim, config.in_channels, channels, layers, groups)
-        self.codebook = nn.Parameter(torch.randn(config.codebook_size, config.code_dim))
-
-    def codes(self) -> Tensor:
-        """The codebook as it is used, (codebook_size, code_dim)."""
-        return F.normalize(self.codebook, dim=1) if self.config.normalize else self.codebook
-
-    def latents(self, x: Tensor) -> Tensor:
-        """What the encoder says, before any code is chosen: (B, in_channels, H, W) -> (B, code_dim, H/f, W/f)."""
-        z = self.encoder(x)
-        return F.normalize(z, dim=1) if self.config.normalize else z
-
-    def nearest(self, z: Tensor) -> Tensor:
-        """Numbers of the codes nearest to latents: k = argmin_j |z - e_j|  (van den Oord et al. 2017, eq. 1).
-
-        Args:
-            z: (B, code_dim, h, w).
-
-        Returns:
-            int64 (B, h, w).
-        """
-        rows = z.permute(0, 2, 3, 1)  # (B, D, h, w) -> (B, h, w, D)
-        return torch.cdist(rows.flatten(0, 2), self.codes()).argmin(1).view(rows.shape[:3])
-
-    def lookup(self, numbers: Tensor) -> Tensor:
-        """Code numbers (B, h, w) to codes (B, code_dim, h, w)."""
-        return self.codes()[numbers].permute(0, 3, 1, 2)
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Images (B, in_channels, H, W) in [-1, 1] to code numbers, int64 (B, H/f, W/f)."""
-        return self.nearest(self.latents(x))
-
-    def decode(self, numbers: Tensor) -> Tensor:
-        """Code numbers (B, h, w) to images (B, in_channels, h*f, w*f) near [-1, 1]."""
-        return self.decoder(self.lookup(numbers))
-
-    @torch.no_grad()
-    def images(self, prior: CodePrior, n: int, seed: int = 0, progress: bool = False) -> Tensor:
-        """``n`` new pictures of random digits whose codes ``prior`` writes: (n, in_channels, H, W) in [-1, 1]."""
-        from tqdm.auto import tqdm
-
-        generator, parts, batch = torch.Generator().manual_seed(seed), [], 250
-        digits = torch.randint(prior.config.digits, (n,), generator=generator)
-        for part in tqdm(digits.split(batch), desc=f"batches of {batch}", disable=not progress):
-            numbers = prior.sample(part, generator)
-            side = math.isqrt(numbers.shape[1])
-            parts.append(self.decode(numbers.view(-1, side, side).to(self.codebook.device)).clamp(-1, 1))
-        return torch.cat(parts)
-
-    @classmethod
-    def from_pretrained(cls, folder=None) -> VQVAE:
-        """The shipped one (`tinyldm train vqvae` made it), or one from ``folder``."""
-        return load_into(cls, VQVAEConfig, "vqvae", folder)
-
-
-def vq_loss(model: VQVAE, x: Tensor, commitment: float = 0.25) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reconstruction, and codes and latents that move towards each other.
-
-    L = mse + |sg(z) - e|² + β |z - sg(e)|²                              (van den Oord et al. 2017, eq. 3)
-
-    sg stops the gradient. Choosing the nearest code has none at all, so the decoder's gradient is handed straight
-    through to the encoder: decoder(z + sg(e - z)).
-
-    Args:
-        model: the model.
-        x: images in [-1, 1], (B, in_channels, H, W).
-        commitment: β, how strongly latents are held to their codes.
-
-    Returns:
-        The loss, (), with its gradient, and {"mse": (), "codes": (B, h, w)} without, to be logged.
-    """
-    z = model.latents(x)
-    numbers = model.nearest(z)
-    e = model.lookup(numbers)
-    mse = F.mse_loss(model.decoder(z + (e - z).detach()), x)
-    loss = mse + F.mse_loss(e, z.detach()) + commitment * F.mse_loss(z, e.detach())
-    return loss, {"mse": mse.detach(), "codes": numbers}
-
-
-def perplexity(numbers: Tensor, codebook_size: int) -> float:
-    """How many codes are in use, as if all were used equally: e to the power of the entropy, from 1 to codebook_size.
-
-    Args:
-        numbers: code numbers, any shape.
-        codebook_size: how many codes there are.
-    """
-    share = torch.bincount(numbers.flatten(), minlength=codebook_size) / numbers.numel()
-    return torch.special.entr(share).sum().exp().item()
-
-
-@dataclass(frozen=True)
-class CodePriorConfig:
-    """Settings of a :class:`CodePrior`: digits, the codebook's size, codes in a picture, and the transformer's."""
-
-    digits: int = 10
-    codebook_size: int = 256
-    length: int = 64
-    channels: int = 192
-    layers: int = 6
-    heads: int = 6
-
-
-class CodePrior(nn.Module):
-    """Which code comes next? A small transformer that writes pictures code by code (Esser et al. 2021, section 3.2).
-
-    The first word of its text is the digit that the picture shall show; the codes follow, in reading order.
-
-    Args:
-        config: settings, kept as ``.config``.
-    """
-
-    def __init__(self, config: CodePriorConfig = CodePriorConfig()) -> None:
-        super().__init__()
-        self.config = config
-        self.token = nn.Embedding(config.codebook_size + config.digits, config.channels)  # codes, then digits
-        self.position = nn.Parameter(0.02 * torch.randn(config.length, config.channels))
-        sizes = {"dim_feedforward": 4 * config.channels, "dropout": 0.0, "activation": "gelu"}
-        layer = nn.TransformerEncoderLayer(config.channels, config.heads, batch_first=True, norm_first=True, **sizes)
-        self.blocks = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)
-        self.norm = nn.LayerNorm(config.channels)
-        self.to_scores = nn.Linear(config.channels, config.codebook_size)
-
-    @classmethod
-    def from_pretrained(cls, folder=None) -> CodePrior:
-        """The shipped one (`tinyldm train prior` made it), or one from ``folder``."""
-        return load_into(cls, CodePriorConfig, "prior", folder)
-
-    def forward(self, digits: Tensor, numbers: Tensor) -> Tensor:
-        """Scores (logits) for each code of a picture, seen only what stands before it.
-
-        Args:
-            digits: what the pictures shall show, int64 (B,) from 0 to ``digits - 1``.
-            numbers: code numbers in reading order, int64 (B, n), n at most ``length - 1``; (B, 0) asks for the first.
-
-        Returns:
-            (B, n + 1, codebook_size): row i is about code i.
-        """
-        text = torch.cat([self.config.codebook_size + digits[:, None], numbers], 1)
-        h = self.token(text) + self.position[: text.shape[1]]
-        mask = nn.Transformer.generate_square_subsequent_mask(h.shape[1], device=h.device)
-        return self.to_scores(self.norm(self.blocks(h, mask=mask, is_causal=True)))
-
-    def loss(self, digits: Tensor, numbers: Tensor) -> Tensor:
-        """Mean surprise about each code after those before it, in nats: digits (B,), numbers (B, length) -> ()."""
-        return F.cross_entropy(self(digits, numbers[:, :-1]).transpose(1, 2), numbers)
-
-    @torch.no_grad()
-    def sample(self, digits: Tensor, generator: torch.Generator) -> Tensor:
-        """Write a picture for each of ``digits`` (B,), code by code, each drawn at random: int64 (B, length)."""
-        device = self.position.device
-        digits, numbers = digits.to(device), torch.zeros(len(digits), 0, dtype=torch.int64, device=device)
-        for _ in range(self.config.length):
-            probabilities = self(digits, numbers)[:, -1].float().softmax(1).to(generator.device)
-            numbers = torch.cat([numbers, torch.multinomial(probabilities, 1, generator=generator).to(device)], 1)
-        return numbers

@@ -1,0 +1,50 @@
+"""Sliders hand on what was chosen, a drawing comes back, and without ipywidgets both say so in one line."""
+
+import base64
+import io
+import sys
+
+import pytest
+from PIL import Image
+
+from tinyldm.widgets import Sketchpad, sliders
+
+# ---------------------------------------------------------------- sliders
+
+
+def test_without_ipywidgets_sliders_say_so_in_one_line(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    sliders(lambda t: None, t=(0, 9))
+    out = capsys.readouterr().out
+    assert out.startswith("Sliders need ipywidgets") and out.count("\n") == 1
+
+
+def test_sliders_call_the_function_with_the_chosen_values(monkeypatch):
+    ipywidgets = pytest.importorskip("ipywidgets")
+    given, drawn = {}, []
+    monkeypatch.setattr(ipywidgets, "interact", lambda draw, **choices: given.update(draw=draw, **choices))
+    sliders(lambda t, kind: drawn.append((t, kind)), t=(0, 9), kind=("linear", "cosine"))
+    assert given["t"] == (0, 9) and given["kind"] == ["linear", "cosine"]
+    given["draw"](t=3, kind="cosine")
+    assert drawn == [(3, "cosine")]
+
+
+# ---------------------------------------------------------------- the sketchpad
+
+
+def test_a_drawing_comes_back_as_a_picture():
+    pytest.importorskip("ipywidgets")
+    pad, drawn, png = Sketchpad(), Image.new("RGB", (256, 256), (0, 0, 200)), io.BytesIO()
+    drawn.save(png, "PNG")
+    pad._text.value = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()  # what the browser writes
+    assert pad.picture().tobytes() == drawn.tobytes()
+
+
+def test_until_something_is_drawn_an_example_stands_in(monkeypatch, capsys):
+    example = Sketchpad().picture()
+    assert example.size == (256, 256) and example.getextrema()[0] == (0, 255)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    pad = Sketchpad()
+    pad.show()
+    assert capsys.readouterr().out.startswith("The sketchpad needs ipywidgets")
+    assert pad.picture().tobytes() == example.tobytes()

@@ -1,0 +1,416 @@
+"""How each shipped weights file is made: what is fed, what is minimised, for how long, and what is measured.
+
+Design choices
+- A recipe is a function whose defaults are the numbers of the shipped file. It returns a `Recipe`; nothing is trained
+  before `make` is called with it.
+- The weights are written before they are measured, and again with the figures. The checkpoint stays until then: after a
+  measurement that failed, the same command measures again and trains nothing.
+- The command line (`tinyldm train NAME`) calls a recipe and adds nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from tinyldm.data import CaptionedMNIST, load_mnist
+from tinyldm.devices import autocast, best_device, describe_hardware, device_of
+from tinyldm.diffusion import DiffusionConfig, DiffusionModel, diffusion_loss
+from tinyldm.evaluation import (
+    Judge,
+    Report,
+    digit_shares,
+    evaluate,
+    frechet_beside_floor,
+    jitter,
+    judge_accuracy,
+    psnr,
+)
+from tinyldm.gan import Discriminator, GANStep, Generator, train_gan
+from tinyldm.pipeline import TextToImage
+from tinyldm.text import (
+    CLIP,
+    ImageEncoder,
+    TextEncoder,
+    drop_captions,
+    keep_unknown_silent,
+    sprinkle_unknown,
+    tokenize,
+    trim,
+)
+from tinyldm.training import (
+    Stopped,
+    TrainSettings,
+    TrainStep,
+    check_batch,
+    fingerprint,
+    progress,
+    stop_on_signal,
+    train,
+)
+from tinyldm.unet import UNetConfig
+from tinyldm.vae import VAE, VAEConfig, vae_loss
+from tinyldm.vqvae import VQVAE, CodePrior, perplexity, vq_loss
+from tinyldm.weights import save_weights, state_to_save, weights_path
+
+Figures = dict[str, float]
+TEST_DIGITS = 2000  # test digits that autoencoders and text encoder are measured on
+ENCODING_BATCH = 250
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that it takes to make a weights file.
+
+    Args:
+        name: of the file.
+        model: with its first values.
+        settings: of the training.
+        run: ``run(checkpoint=..., stop=...)`` trains the model and yields a record a step, as `training.train` does.
+        measure: figures of the trained model.
+        finish: turns the trained model into the one to save.
+    """
+
+    name: str
+    model: nn.Module
+    settings: TrainSettings
+    run: Callable[..., Iterator[TrainStep | GANStep]]
+    measure: Callable[[Any], Figures]
+    finish: Callable[[Any], nn.Module] = field(default=lambda model: model)
+
+
+def make(recipe: Recipe, out: str | Path, command: str = "") -> str:
+    """Train with a progress bar, write ``out/name.safetensors``, measure, and add the figures to the file.
+
+    An interrupted run continues from ``out/name.checkpoint``. Of many processes the first one writes.
+
+    Args:
+        recipe: what to make.
+        out: folder.
+        command: what the user typed, for the metadata.
+
+    Returns:
+        A line that says what was made; an empty one on the other processes.
+
+    Raises:
+        UserError: the checkpoint belongs to another run, the loss is not finite, or the folder cannot be written to.
+        Stopped: Ctrl-C or SIGTERM; the message says after which step.
+    """
+    path, checkpoint = Path(out) / f"{recipe.name}.safetensors", Path(out) / f"{recipe.name}.checkpoint"
+    total = recipe.settings.steps
+    with stop_on_signal() as requested:
+        for step in progress(recipe.run(checkpoint=checkpoint, stop=requested.is_set), total, recipe.name):
+            last = step
+    if not last.is_main:
+        return ""
+    if last.index + 1 < total:
+        raise Stopped(f"stopped after step {last.index + 1:,} of {total:,}; the same command continues there")
+    record: dict[str, Any] = {"command": command, "seed": recipe.settings.seed, "seconds": round(last.seconds)}
+    record["hardware"] = describe_hardware()
+    trained = (last.ema if isinstance(last, TrainStep) else recipe.model).eval().cpu()
+    trained = trained.half().float()  # as the file will hold it
+    model = recipe.finish(trained)
+    save = partial(save_weights, path, state_to_save(model), model.config, **record)
+    save()
+    with _all_cores():
+        figures = recipe.measure(trained)
+    save(measured=figures)
+    checkpoint.unlink(missing_ok=True)
+    return f"{path}: {last.seconds / 60:.1f} minutes on {record['hardware']}, {figures}"
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """The other processes of the training are done: their cores help to measure."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+# ---------------------------------------------------------------- what measures
+
+
+def judge(steps: int = 3000, batch_size: int = 128, seed: int = 0, rows: int = 60_000) -> Recipe:
+    """The judge: the classifier that says which digit is in a picture."""
+    mnist = load_mnist("train")
+    images, labels = mnist.padded()[:rows], mnist.labels[:rows]
+
+    def loss(model: nn.Module, index: Tensor, generator: torch.Generator) -> Tensor:
+        device = device_of(model)
+        scores = model(jitter(images[index], generator).to(device))
+        return F.cross_entropy(scores, labels[index].to(device), label_smoothing=0.05)
+
+    def measure(model: Judge) -> Figures:
+        return {"accuracy": judge_accuracy(model)}
+
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.05, seed=seed)
+    model = _seeded(seed, Judge)
+    return Recipe("judge", model, settings, partial(train, model, loss, len(labels), settings), measure)
+
+
+# ---------------------------------------------------------------- the text-to-image model
+
+
+def vae(steps: int = 2400, batch_size: int = 64, seed: int = 0, rows: int = 60_000) -> Recipe:
+    """The autoencoder: colour pictures to latents and back."""
+    data = CaptionedMNIST("train", limit=rows)
+    config = VAEConfig(block_out_channels=(32, 32, 64), norm_num_groups=16)
+
+    def loss(model: VAE, index: Tensor, generator: torch.Generator) -> Tensor:
+        return vae_loss(model, data.images(index).to(device_of(model)), kl_weight=1e-4, generator=generator)[0]
+
+    @torch.no_grad()
+    def finish(model: VAE) -> VAE:
+        """Measure the scaling factor on 4,000 training pictures."""
+        sample = torch.arange(0, len(data), max(1, len(data) // 4000))
+        latents = model.encode(data.images(sample), torch.Generator().manual_seed(0))
+        model.config = replace(model.config, scaling_factor=model.measure_scaling_factor(latents))
+        return model
+
+    def measure(model: VAE) -> Figures:
+        return {"psnr": _psnr_of(lambda images: model.decode(model.encode(images, sample=False)))}
+
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
+    model = _seeded(seed, lambda: VAE(config))
+    return Recipe("vae", model, settings, partial(train, model, loss, len(data), settings), measure, finish)
+
+
+def clip(steps: int = 2400, batch_size: int = 512, seed: int = 0, rows: int = 60_000) -> Recipe:
+    """The text encoder, trained to match captions with pictures (CLIP).
+
+    The batch is large because the fine distinctions need it: of 512 captions several share digit and ink with a
+    picture, so that only "medium" or "upright" tells them apart.
+    """
+    data = CaptionedMNIST("train", limit=rows, copies=2)
+    tokens = tokenize(data.captions)
+    model = _seeded(seed, lambda: CLIP(TextEncoder(), ImageEncoder()))
+    keep_unknown_silent(model.text, tokens)
+
+    def loss(model: CLIP, index: Tensor, generator: torch.Generator) -> Tensor:
+        device = device_of(model)
+        captions = trim(sprinkle_unknown(tokens[index], generator))
+        return model(data.images(index).to(device), captions.to(device))
+
+    def measure(model: CLIP) -> Figures:
+        return {"retrieval": _retrieval(model)}
+
+    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
+    run = partial(train, model, loss, len(data), settings)
+    return Recipe("text_encoder", model, settings, run, measure, finish=lambda model: model.text)
+
+
+def ldm(
+    steps: int = 50_000,
+    batch_size: int = 128,
+    seed: int = 0,
+    rows: int = 60_000,
+    models: Path | None = None,
+    captions: int = 2000,
+) -> Recipe:
+    """The noise predictor of the latent diffusion model, steered by text.
+
+    Args:
+        steps, batch_size, seed, rows: as in every recipe.
+        models: folder of the judge, the autoencoder and the text encoder; by default the shipped ones.
+        captions: how many held-out captions the model is measured on.
+    """
+    config = DiffusionConfig()
+    schedule = config.schedule()
+    check_batch(batch_size, 2 * rows)
+    judge = Judge.from_pretrained(models)  # now, so that a missing one does not stop the end of a long training
+    vae, text = VAE.from_pretrained(models), TextEncoder.from_pretrained(models)
+    data = CaptionedMNIST("train", limit=rows, copies=2)
+    posterior, tokens = torch.Generator().manual_seed(seed), tokenize(data.captions)
+    with torch.no_grad(), autocast():
+        latents = _in_batches("latents", data, lambda images: vae.to(best_device()).encode(images, posterior).float())
+
+    def loss(model: nn.Module, index: Tensor, generator: torch.Generator) -> Tensor:
+        device = device_of(model)
+        read = drop_captions(sprinkle_unknown(tokens[index], generator), generator)
+        with torch.no_grad():
+            context = text.to(device)(read.to(device))
+        return diffusion_loss(model, schedule, latents[index].to(device), generator, config.prediction_type, context)
+
+    def measure(model: DiffusionModel) -> Figures:
+        pipeline = TextToImage(vae, text, model.unet, config).to(best_device())
+        return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
+
+    restarts = tuple(step for step in (20_000, 34_000) if step < steps)
+    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed, restarts=restarts)
+    model, inputs = _seeded(seed, lambda: DiffusionModel(config)), _fingerprints(models, "vae", "text_encoder")
+    run = partial(train, model, loss, len(latents), settings, inputs=inputs)
+    return Recipe("unet", model, settings, run, measure)
+
+
+# ---------------------------------------------------------------- the other methods of the course
+
+
+def gan(steps: int = 10_000, batch_size: int = 64, seed: int = 0, rows: int = 60_000, samples: int = 10_000) -> Recipe:
+    """The generator of the GAN, the old method; ``samples`` of its pictures are measured."""
+    images = load_mnist("train").padded()[:rows]
+    generator, discriminator = _seeded(seed, lambda: (Generator(), Discriminator()))
+    generator, discriminator = generator.to(best_device()), discriminator.to(best_device())
+
+    def measure(model: Generator) -> Figures:
+        return _sample_figures(model.images(samples))
+
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-4, seed=seed)
+    rates: dict[str, Any] = {"learning_rate": settings.learning_rate, "seed": seed}
+    run = partial(train_gan, generator, discriminator, images, steps, batch_size, **rates)
+    return Recipe("gan", generator, settings, run, measure)
+
+
+def pixel(steps: int = 6000, batch_size: int = 512, seed: int = 0, rows: int = 60_000, samples: int = 10_000) -> Recipe:
+    """The noise predictor of lesson 03: pixels, no text; ``samples`` of its pictures are measured."""
+    images = load_mnist("train").padded()[:rows]
+    unet = UNetConfig(
+        in_channels=1,
+        out_channels=1,
+        block_out_channels=(32, 64, 96, 128),
+        attention=(False,) * 4,
+        context_dim=None,
+        norm_num_groups=8,
+    )
+    config = DiffusionConfig(
+        unet,
+        sample_size=32,
+        schedule_kind="cosine",
+        zero_terminal_snr=False,
+        prediction_type="v_prediction",
+        sampler="ddpm",
+        num_inference_steps=100,
+    )
+    schedule = config.schedule()
+
+    def loss(model: nn.Module, index: Tensor, generator: torch.Generator) -> Tensor:
+        return diffusion_loss(model, schedule, images[index].to(device_of(model)), generator, config.prediction_type)
+
+    def measure(model: DiffusionModel) -> Figures:
+        with autocast():
+            pictures = model.to(best_device()).images(samples, progress=True)
+        return _sample_figures(pictures.cpu())
+
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, seed=seed)
+    model = _seeded(seed, lambda: DiffusionModel(config))
+    return Recipe("pixel", model, settings, partial(train, model, loss, len(images), settings), measure)
+
+
+def vqvae(steps: int = 4000, batch_size: int = 64, seed: int = 0, rows: int = 60_000) -> Recipe:
+    """The autoencoder with a codebook: colour pictures to 8x8 codes and back."""
+    data = CaptionedMNIST("train", limit=rows)
+
+    def loss(model: VQVAE, index: Tensor, generator: torch.Generator) -> Tensor:
+        return vq_loss(model, data.images(index).to(device_of(model)))[0]
+
+    @torch.no_grad()
+    def measure(model: VQVAE) -> Figures:
+        """PSNR on held-out digits; how much of the codebook 4,000 training pictures use."""
+        sample = torch.arange(0, len(data), max(1, len(data) // 4000))
+        codes = torch.cat([model.encode(data.images(part)) for part in sample.split(ENCODING_BATCH)])
+        size = model.config.codebook_size
+        used = {"codes_used": round(len(codes.unique()) / size, 3), "perplexity": round(perplexity(codes, size), 1)}
+        return {"psnr": _psnr_of(lambda images: model.decode(model.encode(images))), **used}
+
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
+    model = _seeded(seed, VQVAE)
+    return Recipe("vqvae", model, settings, partial(train, model, loss, len(data), settings), measure)
+
+
+def prior(
+    steps: int = 9000,
+    batch_size: int = 256,
+    seed: int = 0,
+    rows: int = 60_000,
+    models: Path | None = None,
+    samples: int = 10_000,
+) -> Recipe:
+    """The transformer that writes the codes of new pictures.
+
+    Args:
+        steps, batch_size, seed, rows: as in every recipe.
+        models: folder of the VQ-VAE; by default the shipped one.
+        samples: how many of its pictures are measured.
+    """
+    check_batch(batch_size, 4 * rows)
+    vqvae, data = VQVAE.from_pretrained(models), CaptionedMNIST("train", limit=rows, copies=4)
+    with torch.no_grad():
+        codes = _in_batches("codes", data, lambda images: vqvae.to(best_device()).encode(images).flatten(1))
+
+    def loss(model: CodePrior, index: Tensor, generator: torch.Generator) -> Tensor:
+        device = device_of(model)
+        return model.loss(data.labels[index].to(device), codes[index].to(device))
+
+    def measure(model: CodePrior) -> Figures:
+        with autocast():
+            pictures = vqvae.images(model.to(best_device()), samples, progress=True)
+        return _sample_figures(pictures.float().cpu())
+
+    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
+    model, inputs = _seeded(seed, CodePrior), _fingerprints(models, "vqvae")
+    return Recipe("prior", model, settings, partial(train, model, loss, len(codes), settings, inputs=inputs), measure)
+
+
+# ---------------------------------------------------------------- what recipes share
+
+
+def _seeded(seed: int, make_model: Callable[[], Any]) -> Any:
+    """A model whose first values follow from ``seed``; torch's global generator stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_model()
+
+
+def _fingerprints(models: Path | None, *names: str) -> dict[str, str]:
+    """Of the weights files that a training reads."""
+    paths = [weights_path(name, models) for name in names]
+    return {path.name: fingerprint(path.read_bytes()) for path in paths}
+
+
+def _in_batches(what: str, data: CaptionedMNIST, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    """Encode the training set once: at this size an encoder would cost more than the network that is trained."""
+    parts = tqdm(torch.arange(len(data)).split(ENCODING_BATCH), desc=what, unit="batch", mininterval=1.0)
+    return torch.cat([encode(data.images(part).to(best_device())).cpu() for part in parts])
+
+
+def _as_figures(report: Report) -> Figures:
+    shares = {name: round(value, 4) for name, value in report.fidelity.items()}
+    return {"n": report.n, **shares, "frechet": round(report.frechet, 3), "frechet_floor": round(report.floor, 3)}
+
+
+def _sample_figures(images: Tensor) -> Figures:
+    """What is measured of a model without prompts."""
+    frechet, floor = frechet_beside_floor(images)
+    distances = {"frechet": round(frechet, 3), "frechet_floor": round(floor, 3)}
+    return {"n": len(images), **distances, "rarest_digit": round(digit_shares(images).min().item(), 4)}
+
+
+@torch.no_grad()
+def _psnr_of(encode_and_decode: Callable[[Tensor], Tensor]) -> float:
+    """Of an autoencoder, on held-out captioned digits, in dB."""
+    images = CaptionedMNIST("test", limit=TEST_DIGITS).images(torch.arange(TEST_DIGITS))
+    copies = torch.cat([encode_and_decode(part).clamp(-1, 1) for part in images.split(ENCODING_BATCH)])
+    return round(psnr(images, copies), 2)
+
+
+@torch.no_grad()
+def _retrieval(model: CLIP) -> float:
+    """How often the right one of 100 held-out captions is the nearest to a picture, in [0, 1], over 20 such groups."""
+    test = CaptionedMNIST("test", limit=TEST_DIGITS)
+    tokens, right = tokenize(test.captions), 0
+    for part in torch.arange(len(test)).split(100):
+        nearest = model.similarity(test.images(part), tokens[part]).argmax(1)
+        right += int((nearest == torch.arange(len(part))).sum())
+    return right / len(test)

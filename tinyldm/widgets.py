@@ -1,0 +1,70 @@
+"""Interactive notebook elements: sliders and a sketchpad. Without ipywidgets they say so and do without."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as PILImage
+
+SCRIPT = Path(__file__).with_name("sketchpad.js")
+_CANVAS = """<canvas width=256 height=256 style="background:black; touch-action:none; cursor:crosshair"></canvas>
+<button>clear</button>
+<script>{script}</script>"""
+
+
+def sliders(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
+    """Show ``draw(...)`` under sliders and menus; without ipywidgets, say so and show nothing.
+
+    Args:
+        draw: makes a figure from arguments that have the names of ``choices``.
+        choices: for each argument a pair (lowest, highest) of numbers, or the strings to choose from.
+    """
+    try:
+        from IPython.display import display
+        from ipywidgets import interact
+    except ImportError:
+        print("Sliders need ipywidgets (pip install ipywidgets). The picture below comes from the same function.")
+        return
+    menus = {name: list(choice) if isinstance(choice[0], str) else choice for name, choice in choices.items()}
+    interact(lambda **chosen: display(draw(**chosen)), **menus)
+
+
+class Sketchpad:
+    """A black square to draw in with the mouse, in a notebook; until something is drawn, an example takes its place.
+
+    The browser writes the drawing as a PNG into a hidden text widget, which JupyterLab and Colab pass back to Python.
+    """
+
+    def __init__(self) -> None:
+        self._text = None
+        with contextlib.suppress(ImportError):
+            from ipywidgets import Layout, Textarea
+
+            self._text = Textarea(layout=Layout(display="none"))
+            self._text.add_class("tinyldm-sketch")
+
+    def show(self) -> None:
+        """Put the square on the page."""
+        if self._text is None:
+            print("The sketchpad needs ipywidgets (pip install ipywidgets). An example stands in for a drawing.")
+            return
+        from IPython.display import HTML, display
+
+        display(self._text, HTML(_CANVAS.format(script=SCRIPT.read_text("utf-8"))))
+
+    def picture(self) -> PILImage:
+        """The drawing as a PIL image, white on black."""
+        from PIL import Image, ImageDraw
+
+        if self._text is not None and self._text.value:
+            return Image.open(io.BytesIO(base64.b64decode(self._text.value.split(",")[1]))).convert("RGB")
+        example = Image.new("RGB", (256, 256))
+        ImageDraw.Draw(example).line([(70, 50), (60, 140), (190, 135)], "white", 22, joint="curve")
+        ImageDraw.Draw(example).line([(180, 70), (165, 220)], "white", 22)
+        return example
