@@ -8,7 +8,7 @@ PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three,
 	"a bold yellow 5 on dark blue, leaning right"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full lint lessons release grade clean
+.PHONY: help demo test test-full test-oldest lint lessons release grade clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -22,8 +22,11 @@ test: lint  ## run all checks, all tests, and all lessons in their fast version
 	TINYLDM_PROFILE=fast OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope \
 		--no-loadscope-reorder --nbval-lax --nbval-current-env
 
-test-full: .venv/.installed-dev  ## run the slow tests: Stable Diffusion 1.x at full size (8 GB), a class of twenty
+test-full: .venv-old/.installed  ## run the slow tests: Stable Diffusion 1.x at full size (8 GB), a class of twenty
 	$(BIN)/python -m pytest -q -m full
+
+test-oldest: .venv-oldest/.installed  ## run the unit tests with the oldest libraries that pyproject.toml allows
+	TINYLDM_PROFILE=fast OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n $(WORKERS) --dist loadscope tests
 
 lint: .venv/.installed-dev  ## check style and types only
 	$(BIN)/ruff check .
@@ -40,8 +43,23 @@ grade: .venv/.installed-dev  ## grade SUBMISSIONS=folder-or-zip [VARIANT=seed]; 
 	$(BIN)/python instructor/grade.py "$(SUBMISSIONS)" $(if $(VARIANT),--variant "$(VARIANT)")
 
 clean:  ## remove .venv and everything these commands wrote
-	rm -rf .venv build outputs graded $(DEMO) *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv .venv-old .venv-oldest build outputs graded $(DEMO) *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Of every core requirement ("torch>=2.11",) the lower bound (torch==2.11), as pip's constraints.
+.venv-oldest/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	sed -n '/^dependencies/,/^]/s/^ *"\(.*\)>=\(.*\)",/\1==\2/p' pyproject.toml > .venv-oldest/oldest.txt
+	.venv-oldest/bin/pip install -q -c .venv-oldest/oldest.txt -e '.[lab,dev,grade]'
+	@touch $@
+
+# The oldest diffusers and transformers that open what we export and install on this Python; the rest is .venv's.
+.venv-old/.installed: .venv/.installed-dev
+	$(PYTHON) -m venv .venv-old
+	.venv-old/bin/pip install -q "transformers==4.57.*" "diffusers==0.36.*"
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$(.venv-old/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/rest.pth"
+	@touch $@
 
 # A stamp newer than pyproject.toml means that its dependencies are installed, so a second run starts at once.
 .venv/.installed: pyproject.toml | .venv/bin/pip

@@ -161,7 +161,8 @@ TWISTS = {
         take="scores = scores * N",
     ),
     "ex-7-3": larger("q", "divide the scores by N · √d instead of √d, which makes attention less sharp.", FEW),
-    "ex-7-4": larger("s", "`s` is N times as large: N does what 1 did above, 2 · N what 2 did.", MANY),
+    "ex-7-4": larger("k", "divide the scores by N · √d instead of √d: these keys are N times as large.", FEW),
+    "ex-7-5": larger("s", "`s` is N times as large: N does what 1 did above, 2 · N what 2 did.", MANY),
     "ex-8-1": larger("strength", "`strength` goes from 0 to N, not from 0 to 1; anything outside is an error.", MANY),
     "ex-8-2": larger("noise", "`noise` has a standard deviation of N, but `add_noise` expects one of 1."),
     "ex-8-3": Twist(

@@ -50,6 +50,11 @@ RIGHT = {
     ),
     "ex-7-3": "return torch.softmax(torch.einsum('bnd,bmd->bnm', q, k) * k.shape[2] ** -0.5, dim=2) @ v",
     "ex-7-4": (
+        "n, d = q.shape[1:]\n"
+        "rows = [(q[:, i : i + 1] @ k[:, : i + 1].mT / d**0.5).softmax(2) @ v[:, : i + 1] for i in range(n)]\n"
+        "return torch.cat(rows, 1)"
+    ),
+    "ex-7-5": (
         "answers = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([prompt, empty]))\n"
         "with_prompt, without = answers[: len(x)], answers[len(x) :]\n"
         "return s * with_prompt + (1 - s) * without"
@@ -348,6 +353,25 @@ WRONG = {
         ("return (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)", "these are the weights"),
     ],
     "ex-7-4": [
+        ("return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v", "the mask is missing"),
+        (
+            "s = q @ k.mT / q.shape[-1] ** 0.5\n"
+            "return s.masked_fill(torch.ones_like(s).triu(0).bool(), -torch.inf).softmax(-1) @ v",
+            "a token may look at itself",
+        ),
+        (
+            "s = q @ k.mT / q.shape[-1] ** 0.5\n"
+            "return s.masked_fill(torch.ones_like(s).tril(-1).bool(), -torch.inf).softmax(-1) @ v",
+            "the other way round",
+        ),
+        ("s = q @ k.mT / q.shape[-1] ** 0.5\nreturn s.softmax(-1).tril() @ v", "before the softmax"),
+        ("s = q @ k.mT / q.shape[-1] ** 0.5\nreturn s.tril().softmax(-1) @ v", "a score of 0 is still a score"),
+        (
+            "s = q @ k.mT\nreturn s.masked_fill(torch.ones_like(s).triu(1).bool(), -torch.inf).softmax(-1) @ v",
+            "divide the scores",
+        ),
+    ],
+    "ex-7-5": [
         (
             "b, a = model(torch.cat([x, x]), torch.cat([t, t]), torch.cat([empty, prompt])).chunk(2)\n"
             "return a + s * (b - a)",

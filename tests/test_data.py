@@ -2,14 +2,18 @@
 
 import gzip
 import hashlib
+import os
+import pkgutil
 import shutil
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 
+import tinyldm
 from tinyldm import UserError, data
 from tinyldm.data import HELD_OUT, CaptionedMNIST, load_mnist
 from tinyldm.measure import (
@@ -31,6 +35,9 @@ PUBLISHED_MD5 = {  # of the unpacked files, as in data/README.md
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+
+
+TEST_FILES = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 
 
 @pytest.mark.parametrize("name", PUBLISHED_MD5)
@@ -61,9 +68,11 @@ def test_padded_puts_the_picture_in_the_middle_of_minus_one():
 @pytest.fixture
 def copied(tmp_path):
     """A folder with copies of the two test files, to be damaged."""
-    for name in ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
-        shutil.copy(data.SHIPPED / name, tmp_path)
-    return tmp_path
+    folder = tmp_path / "mnist"
+    folder.mkdir()
+    for name in TEST_FILES:
+        shutil.copy(data.SHIPPED / f"{name}.gz", folder)
+    return folder
 
 
 @pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"])
@@ -107,35 +116,66 @@ def test_unknown_split_is_named():
         load_mnist("validation")
 
 
-def test_without_files_and_network_the_message_says_what_to_do(monkeypatch, tmp_path):
-    def offline(*_, **__):
-        raise RuntimeError("no route to host")
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("ending", ["-ubyte.gz", "-ubyte"])
+@pytest.mark.parametrize("joint", ["-", "."])
+def test_mnists_own_files_have_any_of_their_usual_names_packed_or_not(tmp_path, joint, ending, packed):
+    """Unpackers and Kaggle write "t10k-images.idx3-ubyte"; browsers unpack a file and may leave its name."""
+    for name in TEST_FILES:
+        content = (data.SHIPPED / f"{name}.gz").read_bytes()
+        place = tmp_path / name.replace("-idx", f"{joint}idx").replace("-ubyte", ending)
+        place.write_bytes(content if packed else gzip.decompress(content))
+    if joint == ".":
+        (tmp_path / TEST_FILES[0]).mkdir()  # Kaggle also has folders of that name
+    read, shipped = data.load_mnist("test", tmp_path), data.load_mnist("test")
+    assert torch.equal(read.images, shipped.images) and torch.equal(read.labels, shipped.labels)
 
-    monkeypatch.setattr(data, "SHIPPED", tmp_path / "data")
-    monkeypatch.setattr(data, "DOWNLOADED", tmp_path / "cache")
-    monkeypatch.setattr(torchvision.datasets, "MNIST", offline)
-    with pytest.raises(UserError) as error:
-        load_mnist("test")
-    message = str(error.value)
-    assert "no route to host" in message and "Clone the repository" in message
-    assert str(tmp_path / "data") in message and str(tmp_path / "cache" / "MNIST" / "raw") in message
 
-
-def test_without_shipped_files_torchvisions_download_is_read_and_checked(monkeypatch, tmp_path):
-    def download(root, download):
-        assert download
-        folder = root / "MNIST" / "raw"  # where torchvision unpacks them
-        folder.mkdir(parents=True)
-        for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
-            (folder / name).write_bytes(gzip.decompress((shipped / f"{name}.gz").read_bytes()))
-
-    shipped = data.SHIPPED
-    expected = load_mnist("test")
-    monkeypatch.setattr(data, "SHIPPED", tmp_path / "data")
-    monkeypatch.setattr(data, "DOWNLOADED", tmp_path / "cache")
-    monkeypatch.setattr(torchvision.datasets, "MNIST", download)
-    loaded = load_mnist("test")
+@pytest.mark.parametrize("level", [1, 9])
+def test_mnists_own_files_are_read_as_published_or_unpacked(tmp_path, level):
+    """gzip's header holds a name and a time, and packs as it likes: only what is in the file counts."""
+    images, labels = ((name, gzip.decompress((data.SHIPPED / f"{name}.gz").read_bytes())) for name in TEST_FILES)
+    with gzip.GzipFile(images[0], "wb", level, (tmp_path / f"{images[0]}.gz").open("wb"), mtime=1e9) as packed:
+        packed.write(images[1])
+    (tmp_path / labels[0]).write_bytes(labels[1])
+    loaded, expected = load_mnist("test", str(tmp_path)), load_mnist("test")
     assert torch.equal(loaded.images, expected.images) and torch.equal(loaded.labels, expected.labels)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+@pytest.mark.parametrize("place", ["clone", "wheel", "folder"])
+def test_the_advice_fits_where_the_file_was(monkeypatch, copied, place, damage):
+    folder = copied if place == "folder" else copied.rename(copied.parent / "data")
+    if place != "folder":
+        monkeypatch.setattr(data, "SHIPPED", folder)
+    if place == "clone":
+        (folder.parent / ".git").touch()  # a file in a worktree
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    path.unlink() if damage == "missing" else path.write_bytes(path.read_bytes()[:100])
+    advice = {
+        "clone": f'restore it with `git -C "{folder.parent}" checkout HEAD data`',
+        "wheel": "repeat the `pip install` that installed tinyldm with --force-reinstall --no-deps",
+        "folder": "put MNIST's own file there",
+    }
+    with pytest.raises(UserError) as error:
+        load_mnist("test", folder if place == "folder" else None)
+    assert str(error.value).startswith(f"{path} is missing" if damage == "missing" else f"{path} cannot be read (")
+    assert str(error.value).endswith(advice[place]) and "\n" not in str(error.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="users of POSIX")
+def test_a_user_without_home_or_name_can_use_everything():
+    """As in a container: no HOME, and nobody with this number in the list of users."""
+    script = "import pwd\ndef nobody(uid): raise KeyError\npwd.getpwuid = nobody\n"
+    script += "".join(
+        f"import tinyldm.{module.name}\n" for module in pkgutil.iter_modules(tinyldm.__path__) if module.name[0] != "_"
+    )
+    script += "from tinyldm.data import CaptionedMNIST\nprint(len(CaptionedMNIST('test', limit=2)))"
+    nameless = {
+        name: value for name, value in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME")
+    }
+    run = subprocess.run([sys.executable, "-c", script], env=nameless, capture_output=True, text=True, check=True)
+    assert run.stdout == "2\n"
 
 
 # ---------------------------------------------------------------- rows
@@ -228,3 +268,18 @@ def test_copies_are_the_same_digits_in_other_colours_and_words():
     assert torch.equal(rows.thickness[:100], rows.thickness[100:200])
     assert (rows.ink[:100] == rows.ink[100:200]).double().mean() < 0.3
     assert np.mean([a == b for a, b in zip(rows.captions[:100], rows.captions[100:200], strict=True)]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        *(
+            ({"limit": limit}, f"limit must be between 1 and 10,000 .*, not {limit}")
+            for limit in (-1, 0, 10_001, 10**12)
+        ),
+        *(({"copies": copies}, f"copies must be between 1 and 100, not {copies}") for copies in (-1, 0, 101, 10**12)),
+    ],
+)
+def test_numbers_of_rows_that_there_are_not_are_refused(numbers, message):
+    with pytest.raises(UserError, match=f"^{message}$"):
+        CaptionedMNIST("test", **numbers)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy import linalg
 from torch import nn
 
-from tinyldm import evaluation
+from tinyldm import UserError, evaluation
 from tinyldm.captions import Description
 from tinyldm.data import MNIST, CaptionedMNIST, load_mnist
 from tinyldm.evaluation import (
@@ -262,6 +262,20 @@ def test_real_digits_lie_below_their_floor_and_noise_far_above(judge, digits):
     noise, same_floor = frechet_beside_floor(torch.rand(N, 1, 32, 32, generator=seeded()) * 2 - 1, judge=judge)
     assert noise > 10 * floor and same_floor == floor
     assert frechet_beside_floor(digits, seed=1, judge=judge)[1] != floor
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("which", ["real", "other", "report"])
+def test_a_picture_that_is_not_finite_is_said_before_anything_is_computed(judge, digits, monkeypatch, value, which):
+    """The eigenvalues of a covariance with NaN end Python with a segmentation fault."""
+    bad = digits[:5].clone()
+    bad[3, 0, 7, 9] = value
+    with pytest.raises(UserError, match=r"^1 of 5 pictures have nan or infinite numbers, the first is 3$"):
+        if which == "report":
+            monkeypatch.setattr(evaluation, "read", None)
+            evaluate(lambda captions: bad.expand(-1, 3, -1, -1), n=5, judge=judge)
+        else:
+            frechet_distance(*((bad, digits[:5]) if which == "real" else (digits[:5], bad)), judge)
 
 
 def test_psnr_is_the_mean_of_the_pictures_own():

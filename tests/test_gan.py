@@ -160,7 +160,7 @@ def test_more_than_one_process_or_row_than_there_is_is_refused(players, monkeypa
     with pytest.raises(UserError, match="a batch of 65 rows is larger than the training set of 64"):
         next(train_gan(*players, bright_squares(), steps=1, batch_size=65))
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UserError, match="start it without torchrun"):
+    with pytest.raises(UserError, match="start it without torchrun, or unset WORLD_SIZE"):
         next(train_gan(*players, bright_squares(), steps=1, batch_size=8))
 
 

@@ -62,8 +62,8 @@ def test_guidance_acts_only_below_its_step(pipeline, calls):
 def test_rescaled_guidance_has_the_size_of_the_plain_prediction(pipeline, rescale):
     x, t = moments()
     given = {"context": context_of(pipeline, "a red seven", "a two"), "negative": context_of(pipeline, "", "")}
-    plain, large = (guide(pipeline.unet, **given, guidance_scale=scale)(x, t) for scale in (1, 10.0))
-    got = guide(pipeline.unet, **given, guidance_scale=10.0, rescale=rescale)(x, t)
+    plain, large = (guide(pipeline.unet, **given, guidance_scale=scale)(x, t) for scale in (1, 30.0))
+    got = guide(pipeline.unet, **given, guidance_scale=30.0, rescale=rescale)(x, t)
     sizes = rescale * plain.std((1, 2, 3)) + (1 - rescale) * large.std((1, 2, 3))  # Lin et al. 2023, eq. 15 and 16
     assert (large.std((1, 2, 3)) > 1.02 * plain.std((1, 2, 3))).all()
     assert torch.allclose(got.std((1, 2, 3)), sizes, atol=1e-5)
@@ -97,3 +97,17 @@ def test_the_truth_stands_where_the_mask_is_0_and_the_guess_where_it_is_1():
     assert torch.equal(changed, mask[0, 0] == 1)
     assert torch.equal(x0[..., 2:5, :3], guess[..., 2:5, :3])
     assert torch.equal(x0[..., ~changed], known[..., ~changed])
+
+
+def test_guidance_is_continuous_in_its_scale(pipeline):
+    """At the steps where exaggeration is off, and with rescaling, too: no jump at 0, nor at 1."""
+    x, t = moments()
+    given = {"context": context_of(pipeline, "a red seven", "a two"), "negative": context_of(pipeline, "", "thin")}
+    for below, rescale in ((1000, 0.0), (500, 1.0), (0, 0.7)):
+        at = [
+            guide(pipeline.unet, **given, guidance_scale=s, below=below, rescale=rescale)(x, t)
+            for s in (0, 1e-3, 1 - 1e-3, 1, 1 + 1e-3)
+        ]
+        assert (at[0] - at[3]).abs().max() > 0.05
+        for a, b in ((0, 1), (2, 3), (3, 4)):
+            assert (at[a] - at[b]).abs().max() < 0.01

@@ -3,11 +3,14 @@
 import io
 import subprocess
 import sys
+import warnings
 
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tinyldm.data import CaptionedMNIST
 from tinyldm.gan import GANStep
@@ -33,6 +36,13 @@ def render(figure) -> np.ndarray:
     figure.savefig(file, format="png")
     file.seek(0)
     return matplotlib.image.imread(file)[..., :3]
+
+
+def test_a_grid_needs_no_latex_whatever_the_users_style(monkeypatch):
+    expected = render(image_grid(plain("red", "blue"), ["50 % of $x_1", "blue"]))
+    monkeypatch.setattr("matplotlib.texmanager.TexManager.make_dvi", None)  # as where there is no LaTeX
+    with matplotlib.rc_context({"text.usetex": True}):
+        assert (render(image_grid(plain("red", "blue"), ["50 % of $x_1", "blue"])) == expected).all()
 
 
 def panels(figure) -> list[np.ndarray]:
@@ -88,6 +98,40 @@ def test_long_titles_are_wrapped_and_lose_no_word():
     assert left.y1 <= figure.bbox.height + 2  # and they find room in the figure; the highest line is rarely full
     without = panels(image_grid(plain("red", "blue")))[0]
     assert len(panels(figure)[0]) > 0.9 * len(without)  # which grows with them, so that pictures do not shrink
+
+
+ODD_TITLES = {
+    "$x^{$ and $7$": "$x^{$ and $7$",
+    r"\frac{1}": r"\frac{1}",
+    "日本 7 🤖": "□□ 7 □",
+    "cafe\u0301": "café",
+    "7\u0489\ufe0f\u1ab0": None,  # marks, of which the font may have some
+    "سبعة שבע": "سبعة שבע",
+    "a\tb\nc\x00\x1b[31m\ud800": "a b c [31m",
+    "seven " * 60: None,
+    "W" * 300: None,
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("title", "shown"), ODD_TITLES.items(), ids=lambda value: ascii(value)[:20])
+def test_any_text_is_a_literal_title_without_a_warning(title, shown):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = image_grid(plain("red", "red"), [title, "7"])
+        height = len(render(figure))
+    assert shown is None or titles(figure) == [shown, "7"]
+    assert height < 450 and len(titles(figure)[0]) < 170  # a megabyte of title does not make a figure of a mile
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.text(max_size=12))
+def test_no_text_makes_a_title_that_cannot_be_drawn(title):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = image_grid(plain("red"), [title])
+        render(figure)
+    assert all(character.isprintable() or character == "\n" for shown in titles(figure) for character in shown)
 
 
 def test_pixels_are_where_they_were_and_between_black_and_white():

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import tinyldm
+from tinyldm.captions import word_list
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -26,7 +27,7 @@ FLOORS = (
     ("measure", "samplers", "vae", "text", "training", "gan"),
     ("data", "vqvae", "guidance", "diffusion"),
     ("pipeline", "evaluation", "plotting", "widgets"),
-    ("stable_diffusion", "recipes", "ladder"),
+    ("published", "stable_diffusion", "recipes", "ladder"),
     ("cli",),
     ("__main__",),
 )
@@ -43,7 +44,7 @@ needs_make = pytest.mark.skipif(
 def test_requirements_are_lower_bounds_only():
     extras = PROJECT["optional-dependencies"]
     for line in [*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra)]:
-        assert re.fullmatch(r"[a-z0-9-]+(>=[0-9.]+)?", line), f"{line!r} is more than a lower bound"
+        assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", line), f"{line!r} is not a lower bound"
 
 
 def test_conda_environment_repeats_nothing_that_pyproject_does_not_say():
@@ -70,6 +71,7 @@ def test_the_workflows_run_what_there_is():
     linux, others = workflow["jobs"]["linux"], workflow["jobs"]["others"]
     commands = [step["run"] for job in (linux, others) for step in job["steps"] if "run" in step]
     assert "bash .ci/run" in commands and (ROOT / ".ci" / "run").exists()
+    assert {"run": "make test-oldest"} in workflow["jobs"]["oldest"]["steps"]
     extras = re.findall(r"-e '\.\[(.*)\]'", "\n".join(commands))
     assert set(extras[0].split(",")) <= set(PROJECT["optional-dependencies"])
     (generate,) = [shlex.split(command) for command in commands if command.startswith("tinyldm generate ")]
@@ -82,13 +84,21 @@ def test_a_wheel_holds_every_module_and_every_data_file(tmp_path):
     pytest.importorskip("setuptools")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "tinyldm", tmp_path / "tinyldm")
+    for folder in ("tinyldm", "data"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
     subprocess.run([*pip, str(tmp_path)], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("tinyldm/")}
     there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tinyldm").rglob("*") if path.is_file()}
-    assert packed == {name for name in there if "__pycache__" not in name}
+    mnist = {f"tinyldm/mnist/{path.name}" for path in (ROOT / "data").iterdir()}
+    assert len(mnist) == 5 and packed == mnist | {name for name in there if "__pycache__" not in name}
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    script = "from tinyldm.data import SHIPPED, load_mnist; print(SHIPPED, len(load_mnist('test').labels))"
+    run = [sys.executable, "-c", script]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    out = subprocess.run(run, cwd=tmp_path.parent, env=env, check=True, capture_output=True, text=True).stdout
+    assert out == f"{tmp_path / 'installed' / 'tinyldm' / 'mnist'} 10000\n"
 
 
 # ---------------------------------------------------------------- make and continuous integration
@@ -125,6 +135,17 @@ def test_make_test_installs_once_then_lints_then_tests(house):
     assert install == "pip install -q -e .[lab,dev,grade]"
     assert [line.split()[0] for line in checks] == ["ruff", "mypy", "python"] * 2
     assert checks[2].startswith("python -m pytest ") and checks[2].endswith(" in profile fast on 1 thread")
+
+
+@needs_make
+def test_make_test_oldest_installs_every_lower_bound_and_runs_the_unit_tests_on_it(house):
+    stub(house / "python", """mkdir -p .venv-oldest/bin && cp .venv/bin/pip .venv/bin/python .venv-oldest/bin/""")
+    assert call("make", "test-oldest", "PYTHON=./python", cwd=house).returncode == 0
+    install, run = (house / "log").read_text().splitlines()
+    assert install == "pip install -q -c .venv-oldest/oldest.txt -e .[lab,dev,grade]"
+    assert re.fullmatch("python -m pytest .* tests in profile fast on 1 thread", run)
+    pinned = (house / ".venv-oldest" / "oldest.txt").read_text().split()
+    assert pinned == [line.replace(">=", "==") for line in PROJECT["dependencies"]]
 
 
 @needs_make
@@ -183,6 +204,9 @@ def test_every_make_command_in_the_readme_is_a_target():
 # ---------------------------------------------------------------- imports
 
 
+IN_INIT = ("__version__", "UserError", "TinyldmWarning")
+
+
 def imported_modules(path: Path) -> set[str]:
     """Names of the modules of tinyldm that a file imports, anywhere in it."""
     found = set()
@@ -190,7 +214,7 @@ def imported_modules(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             origin = ["tinyldm"] * bool(node.level) + (node.module or "").split(".") * bool(node.module)
             if origin == ["tinyldm"]:
-                found |= {alias.name for alias in node.names if alias.name not in ("__version__", "UserError")}
+                found |= {alias.name for alias in node.names if alias.name not in IN_INIT}
             elif origin[0] == "tinyldm":
                 found.add(origin[1])
         elif isinstance(node, ast.Import):
@@ -211,6 +235,11 @@ def test_every_module_has_its_room_and_the_readme_shows_it():
     assert [room for _, room in rows] == [room for room in ROOMS if room != "__main__"]
     starts = {room: floor for floor, room in rows if floor}
     assert starts == {floor[0]: str(number) for number, floor in enumerate(FLOORS[:-1], start=1)}
+
+
+def test_the_readme_lists_the_words_that_prompts_are_made_of():
+    listed = "\n".join("    " + line for line in word_list().splitlines())
+    assert f"\n\n{listed}\n\n" in (ROOT / "README.md").read_text()
 
 
 def test_every_link_of_the_documents_leads_somewhere():

@@ -42,6 +42,26 @@ def recipe_of(name: str, **options) -> recipes.Recipe:
     return getattr(recipes, name)(**{"rows": ROWS, "batch_size": 16, **options})
 
 
+OUT_OF_RANGE = [
+    ("ldm", {"captions": 20_000}, "pictures to measure must be between 2 and 10,000, not 20,000"),
+    ("gan", {"samples": 1}, "pictures to measure must be between 2 and 10,000, not 1"),
+    ("pixel", {"samples": 10_001}, "not 10,001"),
+    ("prior", {"samples": -1}, "not -1"),
+    *((name, {"rows": 60_001}, "rows must be between 1 and 60,000, not 60,001") for name in NAMES),
+    *((name, {"rows": 0}, "rows must be between 1 and 60,000, not 0") for name in NAMES),
+    *((name, {"batch_size": 10**12}, "is larger than the training set of ") for name in NAMES),
+    *((name, {"steps": 0}, "steps must be at least 1") for name in NAMES),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), OUT_OF_RANGE, ids=lambda value: str(value)[:24])
+def test_numbers_out_of_range_are_refused_before_any_work(monkeypatch, name, options, message):
+    for work in ("load_mnist", "CaptionedMNIST", "_in_batches", "_seeded"):
+        monkeypatch.setattr(recipes, work, None)
+    with pytest.raises(UserError, match=re.escape(message)):
+        recipe_of(name, **options)
+
+
 def loss_of(recipe: recipes.Recipe):
     """The model and the loss that a recipe hands to `train`."""
     model, loss, *_ = recipe.run.args
@@ -219,7 +239,7 @@ NUMBERS = {  # steps, batch size, learning rate, weight decay, restarts
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains_for_as_long_and_as_fast_as_it_did_for_the_shipped_file(name):
-    recipe = getattr(recipes, name)(rows=200)
+    recipe = getattr(recipes, name)(rows=600)  # more than the largest batch
     s = recipe.settings
     assert (s.steps, s.batch_size, s.learning_rate, s.weight_decay, s.restarts) == NUMBERS[name]
     assert recipe.name == FILES.get(name, name) and (s.seed, s.warmup, s.ema_decay) == (0, 100, 0.999)
@@ -388,3 +408,50 @@ def test_a_signal_ends_the_command_with_one_line_and_a_checkpoint(name, number, 
     assert last.startswith("tinyldm: stopped after step ") and last.endswith("the same command continues there")
     assert "Traceback" not in rest
     assert [path.name for path in (tmp_path / "weights").iterdir()] == [f"{name}.checkpoint"]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from tinyldm.recipes import _alone
+with _alone(Path(sys.argv[1])):
+    print("alone", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_training_in_the_same_folder_is_refused_until_the_first_has_ended_or_was_killed(tmp_path):
+    refused = rf"another training writes {re.escape(str(tmp_path))}.*judge\.checkpoint: wait for it, or choose another"
+    command = [sys.executable, "-c", HOLDER, str(tmp_path / "judge.checkpoint")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "alone\n"
+        with pytest.raises(UserError, match=refused):
+            recipes.make(unmeasured("judge"), tmp_path)
+        assert not list(tmp_path.glob("judge*"))
+        with pytest.raises(Stopped):
+            recipes.make(interrupted_after(unmeasured("gan"), 2), tmp_path)  # of another name: nothing is shared
+        first.kill()
+    with recipes._alone(tmp_path / "judge.checkpoint"), pytest.raises(UserError, match=refused):
+        recipes.make(unmeasured("judge"), tmp_path)
+    recipes.make(unmeasured("judge"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gan.checkpoint", "judge.safetensors"]
+
+
+# ---------------------------------------------------------------- numbers beyond the data
+
+TOO_MUCH = [
+    ({"batch_size": 10**12}, "a batch of 1,000,000,000,000 rows is larger"),
+    ({"rows": 60_001}, "rows must be"),
+    ({"rows": 0}, "rows must be"),
+]
+UNMEASURABLE = {"ldm": "captions", "gan": "samples", "pixel": "samples", "prior": "samples"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_beyond_the_data_are_refused_before_anything_is_read(monkeypatch, name):
+    for reads in ("load_mnist", "CaptionedMNIST", "VAE", "VQVAE", "Judge"):
+        monkeypatch.setattr(recipes, reads, None)
+    measured = [({UNMEASURABLE[name]: n}, f"not {n:,}$") for n in (1, 20_000)] if name in UNMEASURABLE else []
+    for numbers, message in TOO_MUCH + measured:
+        with pytest.raises(UserError, match=message):
+            getattr(recipes, name)(**numbers)

@@ -18,6 +18,7 @@ SCHEDULE = NoiseSchedule.create()
 SD = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012)
 DETERMINISTIC = ["ddim", "dpm++", "euler", "heun"]
 SPACINGS = [("trailing", 0), ("leading", 0), ("leading", 1)]
+LINSPACE = ("linspace", 0)
 
 
 def seeded(seed):
@@ -79,6 +80,30 @@ def test_timesteps_are_those_of_diffusers(spacing, offset):
         assert timesteps(SCHEDULE, steps, spacing, offset) == expected
 
 
+@pytest.mark.parametrize(
+    "sampler, Theirs",
+    [
+        ("ddim", DDIMScheduler),
+        ("ddpm", DDPMScheduler),
+        ("dpm++", DPMSolverMultistepScheduler),
+        ("euler", EulerDiscreteScheduler),
+        ("heun", HeunDiscreteScheduler),
+    ],
+)
+@pytest.mark.parametrize("spacing, offset", [*SPACINGS, LINSPACE])
+def test_each_sampler_visits_diffusers_timesteps(sampler, Theirs, spacing, offset):
+    theirs = Theirs(**SD, timestep_spacing=spacing, steps_offset=offset)
+    for steps in (2, 3, 7, 25, 30, 50):
+        theirs.set_timesteps(steps)
+        expected = list(dict.fromkeys(theirs.timesteps.tolist()))  # heun's stand there twice
+        assert timesteps(SCHEDULE, steps, spacing, offset, sampler) == pytest.approx(expected, abs=1e-4)
+
+
+def test_linspace_begins_at_the_noisiest_step_even_if_it_is_the_only_one():
+    assert timesteps(SCHEDULE, 1, "linspace") == timesteps(SCHEDULE, 1, "linspace", sampler="euler") == [999]
+    assert timesteps(SCHEDULE, 1000, "linspace", sampler="dpm++") == list(range(999, -1, -1))
+
+
 def test_steps_are_reported_in_order():
     got = trajectory("ddim", steps=20)
     assert [s.index for s in got] == list(range(20))
@@ -91,7 +116,7 @@ def test_steps_are_reported_in_order():
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("spacing, offset", SPACINGS)
+@pytest.mark.parametrize("spacing, offset", [*SPACINGS, LINSPACE])
 @pytest.mark.parametrize("clip", [None, 0.5])
 def test_ddpm_equals_diffusers(prediction_type, spacing, offset, clip):
     theirs = DDPMScheduler(
@@ -134,11 +159,12 @@ def test_ddim_equals_diffusers(prediction_type, spacing, offset, eta, to_one):
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("spacing, offset", SPACINGS)
+@pytest.mark.parametrize("spacing, offset", [*SPACINGS, LINSPACE])
 @pytest.mark.parametrize("steps", [10, 25])  # diffusers treats fewer than 15 steps apart
 def test_dpmpp_2m_equals_diffusers(prediction_type, spacing, offset, steps):
-    theirs = DPMSolverMultistepScheduler(**SD, prediction_type=prediction_type)
-    theirs.set_timesteps(timesteps=timesteps(SCHEDULE, steps, spacing, offset))  # its own "leading" is another one
+    options = {"timestep_spacing": spacing, "steps_offset": offset}
+    theirs = DPMSolverMultistepScheduler(**SD, prediction_type=prediction_type, **options)
+    theirs.set_timesteps(steps)
     model, x, expected = network(prediction_type), noise_batch(), []
     for t in theirs.timesteps:
         x = theirs.step(model(x, t), t, x).prev_sample
@@ -147,7 +173,7 @@ def test_dpmpp_2m_equals_diffusers(prediction_type, spacing, offset, steps):
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-@pytest.mark.parametrize("spacing, offset", SPACINGS)
+@pytest.mark.parametrize("spacing, offset", [*SPACINGS, LINSPACE])
 @pytest.mark.parametrize("sampler, Theirs", [("euler", EulerDiscreteScheduler), ("heun", HeunDiscreteScheduler)])
 def test_euler_and_heun_equal_diffusers(sampler, Theirs, prediction_type, spacing, offset):
     theirs = Theirs(**SD, prediction_type=prediction_type, timestep_spacing=spacing, steps_offset=offset)

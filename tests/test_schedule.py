@@ -193,6 +193,15 @@ def test_steps_outside_the_schedule_are_refused(t):
             call(x, x, t)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_images_of_integers_are_refused(dtype):
+    """sqrt(ᾱ) as an integer is 0: nothing would be left of them."""
+    schedule, x = NoiseSchedule.create(), (images(2, 1, 4, 4) > 0).to(dtype)
+    for call in (schedule.add_noise, schedule.target, schedule.to_x0, schedule.to_noise):
+        with pytest.raises(ValueError, match=r"^images must be floats in \[-1, 1\], not torch\.\w+: for bytes, x"):
+            call(x, x, 3)
+
+
 def test_an_unknown_prediction_type_is_answered_with_the_choices():
     schedule, x = NoiseSchedule.create(), images(2, 1, 4, 4)
     for call in (schedule.target, schedule.to_x0, schedule.to_noise):
@@ -218,6 +227,28 @@ def test_schedules_that_cannot_be_are_refused(arguments, message):
 def test_lists_that_are_no_schedule_are_refused(alphas):
     with pytest.raises(ValueError, match="alphas_cumprod must"):
         NoiseSchedule(alphas_cumprod=alphas)
+
+
+@pytest.mark.parametrize(
+    ("alphas", "first"), [([0.5, 0, 0], 1), ([0.5, 1e-50, 0], 1), ([0, 0], 0), ([1, 0.9, 0.3, 0, 0, 0], 3)]
+)
+def test_a_schedule_that_is_pure_noise_before_its_last_step_is_refused(alphas, first):
+    with pytest.raises(ValueError, match=rf"^step {first} of {len(alphas)} is pure noise already"):
+        NoiseSchedule(alphas)
+    assert NoiseSchedule(alphas[: first + 1]).alphas_cumprod[-1] == 0
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "cosine"])
+def test_ends_that_use_up_the_signal_early_are_refused(kind):
+    with pytest.raises(ValueError, match="is pure noise already"):
+        NoiseSchedule.create(kind, 1000, 0.5, 0.9)
+
+
+def test_between_steps_pure_noise_counts_as_4096_times_the_signal():
+    """The σ that diffusers gives ᾱ = 0, by its 2^-24."""
+    schedule = NoiseSchedule([0.9, 0.5, 0.0])
+    sigma = (1 + (2.0**24 - 1) ** 0.5) / 2  # halfway between that of 0.5, which is 1, and that of the last
+    assert 1 / schedule.at(1.5).item() - 1 == pytest.approx(sigma**2, rel=1e-6)
 
 
 def test_a_flat_schedule_cannot_be_rescaled():

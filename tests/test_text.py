@@ -3,8 +3,10 @@
 import gzip
 import itertools
 import math
+import random
 import re
 import warnings
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +28,9 @@ from tinyldm.text import (
     PromptWarning,
     TextConfig,
     TextEncoder,
+    clip_merges,
     clip_tokenizer,
+    clip_vocabulary,
     drop_captions,
     keep_unknown_silent,
     sprinkle_unknown,
@@ -87,8 +91,8 @@ def test_prompts_have_clips_token_numbers(prompt):
 
 def test_the_vocabulary_is_clips_of_49408():
     tokenizer = clip_tokenizer()
-    assert len(tokenizer) == VOCABULARY_SIZE == 49_408
-    names = [tokenizer.convert_ids_to_tokens(number) for number in (0, 256, 512, START, END)]
+    assert tokenizer.get_vocab_size() == VOCABULARY_SIZE == 49_408
+    names = [tokenizer.id_to_token(number) for number in (0, 256, 512, START, END)]
     assert names == ["!", "!</w>", "in", "<|startoftext|>", "<|endoftext|>"]
 
 
@@ -147,6 +151,34 @@ def test_tokens_are_those_of_a_plain_byte_pair_encoding(captions):
     for text in captions + ODD:
         ids = plain_bpe(text)
         assert tokenize([text])[0].tolist() == [START, *ids, END] + [END] * (75 - len(ids)), text
+
+
+ALPHABETS = [
+    (32, 127), (0, 32), (0xA0, 0x250), (0x300, 0x370), (0x370, 0x500), (0x590, 0x700), (0x2000, 0x2070),
+    (0x4E00, 0x4F00), (0x1F300, 0x1F700), (0, 0xD800), (0xE000, 0x110000),
+]  # fmt: skip
+PIECES = ["a", "red", "seven", "3.14", "it's", "don't", "I'LL", "''", "''ll", "</w>", "x</w>"]
+PIECES += ["<|endoftext|>", "<|startoftext|>"]
+
+
+def odd_string(rng: random.Random) -> str:
+    """Words, special tokens and letters of any script, accents and controls, with or without spaces."""
+
+    def piece() -> str:
+        return "".join(chr(rng.randrange(*rng.choice(ALPHABETS))) for _ in range(rng.randint(1, 8)))
+
+    parts = [rng.choice(PIECES) if rng.random() < 0.4 else piece() for _ in range(rng.randint(0, 12))]
+    return rng.choice(["", " "]).join(parts)
+
+
+def test_tokens_are_those_of_transformers_tokenizer_on_10_000_odd_strings():
+    from transformers import CLIPTokenizer
+
+    theirs, rng = CLIPTokenizer(vocab=clip_vocabulary(), merges=clip_merges()), random.Random(0)
+    texts = [odd_string(rng) for _ in range(10_000)]
+    expected = theirs(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    assert [encoding.ids for encoding in clip_tokenizer().encode_batch(texts)] == expected
+    assert sum(map(len, expected)) > 200_000
 
 
 def test_a_prompt_too_long_is_cut_and_the_warning_quotes_what_was_cut():
@@ -263,6 +295,17 @@ def test_trimming_changes_no_embedding_that_remains():
 
 
 @torch.no_grad()
+def test_the_shipped_encoder_loads_whatever_pytorchs_default_precision():
+    """Other libraries' loaders change it for a while, and leave it so if they are interrupted."""
+    expected = TextEncoder.from_pretrained().state_dict()
+    try:
+        torch.set_default_dtype(torch.float64)
+        loaded = TextEncoder.from_pretrained().state_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(value.dtype == torch.float32 and torch.equal(loaded[name], value) for name, value in expected.items())
+
+
 def test_the_saved_state_comes_back_bit_for_bit(tmp_path):
     encoder = encoder_that_knows("a red seven on paper")
     odd = torch.tensor([2049, 4097, 49405])  # in half precision they would be 2048, 4096 and 49408, as 49407 would
@@ -285,25 +328,61 @@ def test_the_saved_state_comes_back_bit_for_bit(tmp_path):
     assert torch.equal(again(tokens), encoder(tokens))
 
 
+def transformers_text_model(config: TextConfig, state: dict) -> nn.Module:
+    """transformers' class with the settings of ``config`` and these tensors."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    settings = {name: value for name, value in asdict(config).items() if name != "with_projection"}
+    settings |= {"bos_token_id": START, "eos_token_id": END, "pad_token_id": END}
+    theirs = (CLIPTextModelWithProjection if config.with_projection else CLIPTextModel)(CLIPTextConfig(**settings))
+    prefix = "" if next(iter(theirs.state_dict())).startswith("text_model.") else "text_model."  # it depends on its age
+    names = {name: name if name.startswith("text_projection.") else prefix + name for name in theirs.state_dict()}
+    theirs.load_state_dict({name: state[ours] for name, ours in names.items() if ours in state}, strict=True)
+    assert set(names.values()) == set(state)
+    return theirs.eval()
+
+
+CONFIGS = [
+    TINY,
+    TextConfig(48, 40, 3, 4, 24, hidden_act="gelu", layer_norm_eps=1e-3),
+    TextConfig(24, 64, 1, 6, 32, with_projection=True),
+]
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, None], ids=["tiny", "gelu", "projection", "shipped"])
 @torch.no_grad()
-def test_the_encoder_is_transformers_clip_with_our_table():
-    """Its position embeddings, layers and last norm, put together here by hand, give the same numbers."""
-    encoder = encoder_that_knows("a red seven")
-    tokens = tokenize(["a red seven"])[:, :6]
-    state = {name.removeprefix("text_model."): value for name, value in encoder.model.state_dict().items()}
-    x = encoder.table[tokens] + state["embeddings.position_embedding.weight"][:6]
-    for i in range(2):
-        p = {name.split(f"layers.{i}.")[1]: value for name, value in state.items() if f"layers.{i}." in name}
-        h = F.layer_norm(x, (16,), p["layer_norm1.weight"], p["layer_norm1.bias"])
-        q, k, v = (F.linear(h, p[f"self_attn.{n}_proj.weight"], p[f"self_attn.{n}_proj.bias"]) for n in "qkv")
-        q, k, v = (y.unflatten(2, (2, 8)).transpose(1, 2) for y in (q, k, v))  # (B, 6, 16) -> (B, 2 heads, 6, 8)
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
-        x = x + F.linear(h, p["self_attn.out_proj.weight"], p["self_attn.out_proj.bias"])
-        h = F.layer_norm(x, (16,), p["layer_norm2.weight"], p["layer_norm2.bias"])
-        h = F.linear(h, p["mlp.fc1.weight"], p["mlp.fc1.bias"])
-        x = x + F.linear(h * torch.sigmoid(1.702 * h), p["mlp.fc2.weight"], p["mlp.fc2.bias"])
-    x = F.layer_norm(x, (16,), state["final_layer_norm.weight"], state["final_layer_norm.bias"])
-    assert (encoder(tokens) - x).abs().max() < 1e-5
+def test_the_encoder_equals_transformers(config):
+    encoder = TextEncoder(config).eval() if config else TextEncoder.from_pretrained()
+    if config:  # zeros in the table and equal biases would hide mistakes
+        for i, parameter in enumerate(encoder.parameters()):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=seeded(i)))
+    theirs = transformers_text_model(encoder.config, encoder.state_dict())
+    tokens = tokenize(["a thick red seven", "", "blue " * 75])
+    expected = theirs(tokens)
+    assert (encoder(tokens) - expected.last_hidden_state).abs().max() < 1e-5 < expected.last_hidden_state.std()
+    summary = expected.text_embeds if encoder.config.with_projection else expected.pooler_output
+    assert (encoder.summary(tokens) - summary).abs().max() < 1e-5 < summary.std()
+
+
+def test_first_values_neither_grow_nor_shrink_with_the_depth():
+    tokens = tokenize(["a red seven"])[:, :5]
+    spreads = []
+    for depth in (1, 12):
+        encoder = TextEncoder(TextConfig(256, 1024, depth, 4))
+        nn.init.normal_(encoder.table)
+        added = []
+        final = encoder.text_model["final_layer_norm"]
+        final.register_forward_pre_hook(lambda layer, inputs, added=added: added.append(inputs[0]))
+        encoder(tokens)
+        spreads.append((added[0] - encoder.table[tokens]).std().item())
+    assert spreads[1] < 2 * spreads[0] and spreads[0] > 0.1
+
+
+def test_settings_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match="hidden_act must be one of quick_gelu, gelu, not 'relu'"):
+        TextConfig(hidden_act="relu")
+    with pytest.raises(ValueError, match="128 channels do not divide into 3 heads"):
+        TextConfig(num_attention_heads=3)
 
 
 # --- unknown words, sprinkled in ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -716,3 +717,14 @@ def test_one_process_that_is_asked_to_stop_stops_both(two):
 
 def test_a_batch_too_small_to_split_is_refused(two):
     assert [rank["error"] for rank in two] == ["a batch of 1 cannot be split across 2 processes"] * 2
+
+
+def test_variables_of_a_cluster_that_are_not_all_there_get_one_line_with_advice_that_works():
+    code = "from tinyldm.training import _accelerator; print(_accelerator('no').num_processes)"
+    clean = {name: value for name, value in os.environ.items() if not re.match("WORLD_|(LOCAL_)?RANK|MASTER", name)}
+    command = {"args": [sys.executable, "-c", code], "cwd": Path(__file__).parents[1], "text": True}
+    for stray in ({"LOCAL_RANK": "0"}, {"WORLD_SIZE": ""}):
+        failed = subprocess.run(**command, env=clean | stray, capture_output=True)
+        advice = re.escape(f"or unset {next(iter(stray))} to train with one")
+        assert re.fullmatch(f"tinyldm.UserError: .* {advice}", failed.stderr.splitlines()[-1])
+    assert subprocess.run(**command, env=clean, capture_output=True).stdout == "1\n"

@@ -81,12 +81,22 @@ def test_the_decoders_gradient_goes_straight_through_to_the_encoder(vqvae):
     torch.testing.assert_close(seen[0], expected)
 
 
-def test_codes_move_to_the_latents_and_latents_to_the_codes(vqvae):
+def test_codes_learn_from_the_second_term_alone_and_latents_from_the_first_and_third(vqvae):
+    """Neither the decoder nor the commitment pulls at a code vector, whatever the encoder does."""
     x = images(2, 3, 8, 8)
-    vq_loss(vqvae, x, commitment=0.0)[0].backward()
+    z, e = vqvae.latents(x).detach(), vqvae.lookup(vqvae.encode(x))
+    (expected,) = torch.autograd.grad((e - z).square().mean(), vqvae.codebook)
+    vq_loss(vqvae, x, commitment=0.7)[0].backward()
+    torch.testing.assert_close(vqvae.codebook.grad, expected)
     used = torch.bincount(vqvae.encode(x).flatten(), minlength=6) > 0
-    assert (vqvae.codebook.grad.abs().sum(1) > 0).tolist() == used.tolist()  # only the chosen ones, by the second term
+    assert (vqvae.codebook.grad.abs().sum(1) > 0).tolist() == used.tolist()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in vqvae.parameters())
+    with pytest.MonkeyPatch.context() as patch:
+        latents = [z.clone().requires_grad_() for _ in range(2)]
+        for commitment, leaf in zip((0.0, 0.7), latents, strict=True):
+            patch.setattr(vqvae, "latents", lambda x, leaf=leaf: leaf)
+            vq_loss(vqvae, x, commitment)[0].backward()
+    torch.testing.assert_close(latents[1].grad - latents[0].grad, 0.7 * 2 * (z - e).detach() / z.numel())
 
 
 def test_perplexity_counts_codes_in_use():

@@ -2,10 +2,13 @@
 
 import json
 import os
+import random
+import re
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,14 +21,24 @@ from torch import nn
 from tinyldm import UserError
 from tinyldm.data import CaptionedMNIST
 from tinyldm.diffusion import DiffusionConfig, DiffusionModel
-from tinyldm.evaluation import Judge, grey
+from tinyldm.evaluation import Judge, JudgeConfig, grey
 from tinyldm.gan import Generator
 from tinyldm.pipeline import TextToImage
+from tinyldm.stable_diffusion import load_stable_diffusion
 from tinyldm.text import TextConfig, TextEncoder
 from tinyldm.unet import UNetConfig
 from tinyldm.vae import VAE, VAEConfig
 from tinyldm.vqvae import VQVAE, CodePrior
-from tinyldm.weights import SHIPPED, WeightsError, atomic_write, load_into, read_weights, save_weights, state_to_save
+from tinyldm.weights import (
+    SHIPPED,
+    WeightsError,
+    atomic_write,
+    checksum,
+    load_into,
+    read_weights,
+    save_weights,
+    state_to_save,
+)
 
 READERS = {
     "gan": Generator.from_pretrained,
@@ -62,10 +75,11 @@ def file(tmp_path) -> Path:
 
 
 def rewrite(path: Path, tensors=None, **metadata) -> None:
-    """Write the file again with something changed; None takes something out."""
+    """Write the file again with something changed, and a new checksum; None takes something out."""
     with safe_open(path, "pt") as old:
         known = {**old.metadata(), **metadata}
     new = {name: value for name, value in {**load_file(path), **(tensors or {})}.items() if value is not None}
+    known["sha256"] = json.dumps(checksum(new, known["settings"] or ""))
     save_file(new, path, {key: value for key, value in known.items() if value is not None})
 
 
@@ -170,7 +184,7 @@ def test_whatever_fails_nothing_is_left_and_the_old_file_stays(tmp_path, name, f
     raised = UserError if isinstance(failure, OSError) else type(failure)
     with pytest.raises(raised) as caught, atomic_write(path) as unfinished:
         unfinished.write_text("half")
-        assert unfinished.parent == path.parent and unfinished != path
+        assert unfinished.parent.parent == path.parent and unfinished.name == name
         raise failure
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [(name, "old")]
     if raised is UserError:
@@ -205,14 +219,43 @@ def test_a_folder_appears_whole_also_in_the_place_of_an_empty_one(tmp_path):
     assert (tmp_path / "new" / "a").read_text() == "new"
 
 
-def test_what_a_killed_process_left_is_cleared_away_an_hour_later_and_stops_nobody(tmp_path):
-    old, young, other = (tmp_path / f".{name}.unfinished" for name in ("a.1", "a.2", "ab.3"))
-    for path in (old, young, other):
-        path.write_text("half")
-        os.utime(path, (time.time() - (60 if path == young else 4000),) * 2)
+LEFT_BEHIND = {  # what somebody was writing: machine, process, age in seconds; whether it is cleared away
+    "of this process, as the first in a container always is": ("here", os.getpid(), 0, True),
+    "of a process that is gone": ("here", 2**22 + 1, 0, True),
+    "of one that is at work": ("here", os.getppid(), 4000, False),
+    "of another machine's": ("there", 2**22 + 1, 60, False),
+    "of a neighbour's in our domain": ("there.edu", 2**22 + 1, 60, False),
+    "of another machine's, long ago": ("there", os.getppid(), 4000, True),
+    "of an older version's": (None, 2**22 + 1, 60, False),
+    "of an older version's, long ago": (None, 2**22 + 1, 4000, True),
+}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize(("machine", "process", "age", "cleared"), LEFT_BEHIND.values(), ids=LEFT_BEHIND)
+def test_what_a_killed_process_left_is_cleared_away_and_stops_nobody(
+    tmp_path, monkeypatch, kind, machine, process, age, cleared
+):
+    nodes = {"here": "here.edu", "there": "there", "there.edu": "there.edu"}
+    for name in ("a", "ab"):
+        if machine is None:
+            left = tmp_path / f".{name}.{process}.unfinished"
+        else:
+            monkeypatch.setattr("platform.node", lambda: nodes[machine])
+            monkeypatch.setattr("os.getpid", lambda: process)
+            with pytest.raises(UserError), atomic_write(tmp_path / name) as unfinished:
+                raise OSError(5, "just to learn its name")
+            left = unfinished.parent
+            monkeypatch.undo()
+        if kind == "folder":
+            left.mkdir()
+        (left / "x" if kind == "folder" else left).write_text("half")
+        os.utime(left, (time.time() - age,) * 2)
+    monkeypatch.setattr("platform.node", lambda: nodes["here"])
     with atomic_write(tmp_path / "a") as unfinished:
         unfinished.write_text("whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([".a.2.unfinished", ".ab.3.unfinished", "a"])
+    others = [left] if cleared else [left, left.with_name(left.name.replace(".ab.", ".a."))]
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "a", *others])
 
 
 WRITER = """
@@ -239,8 +282,9 @@ def test_two_processes_that_write_the_same_file_leave_one_whole_one(tmp_path):
 
 # --- bad files ----------------------------------------------------------------------------------------------------
 
+HALF_BYTE = getattr(torch, "float4_e2m1fn_x2", torch.uint8)
 BAD_FILES = {
-    "missing": (Path.unlink, "no weights at .*: train them with `tinyldm train`, or reinstall"),
+    "missing": (Path.unlink, "no weights at .*: train it with `tinyldm train`, or reinstall"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), "no weights at"),
     "empty": (lambda path: path.write_bytes(b""), "is damaged"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "is damaged"),
@@ -256,9 +300,18 @@ BAD_FILES = {
     "unknown setting": (lambda path: rewrite(path, settings='{"width": 3, "depth": 2}'), "match its.*depth"),
     "impossible setting": (lambda path: rewrite(path, settings='{"width": -1}'), "match.*must be positive"),
     "a setting that is no number": (lambda path: rewrite(path, settings='{"width": "3"}'), "does not match"),
+    "a size beyond memory": (
+        lambda path: rewrite(path, settings='{"width": 1000000000}'),
+        "match.*width is 1000000000",
+    ),
+    "a setting that is true": (lambda path: rewrite(path, settings='{"width": true}'), "match.*width is True"),
     "settings of another size": (lambda path: rewrite(path, settings='{"width": 4}'), r"match.*size mismatch"),
     "tensor missing": (lambda path: rewrite(path, {"bias": None}), "match.*bias"),
     "tensor too many": (lambda path: rewrite(path, {"extra": torch.zeros(2)}), "match.*extra"),
+    "tensor of complex numbers": (lambda path: rewrite(path, {"weight": torch.zeros(1, 3) + 1j}), "match.*complex"),
+    "tensor of integers": (lambda path: rewrite(path, {"weight": torch.zeros(1, 3).char()}), "match.*weight"),
+    "tensor of no numbers": (lambda path: rewrite(path, {"weight": torch.zeros(0, 3)}), "match.*weight"),
+    "tensor of half bytes": (lambda path: rewrite(path, {"weight": torch.zeros(1, 3).byte().view(HALF_BYTE)}), "match"),
     "tensor of another shape": (lambda path: rewrite(path, {"weight": torch.zeros(1, 2)}), "match.*weight"),
 }
 
@@ -272,22 +325,61 @@ def test_a_bad_file_is_one_clear_line_that_names_it(file, damage, says):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
-def test_a_file_that_may_not_be_read_is_named_too(file, monkeypatch):
-    def refuse(*args):
-        raise PermissionError(13, "Permission denied")
+@pytest.mark.parametrize("hidden", [".", "line.safetensors"], ids=["folder", "file"])
+def test_a_file_that_may_not_be_read_is_called_that_and_not_damaged(file, monkeypatch, hidden):
+    real = {"open": Path.open, "stat": Path.stat}
 
-    monkeypatch.setattr("safetensors.safe_open", refuse)
-    with pytest.raises(WeightsError, match=r"line\.safetensors is damaged"):
-        read_weights("line", file.parent)
+    def refusing(name):
+        def refuse(path, *args, **kwargs):
+            if path == file and (hidden == "." or name == "open"):  # in a closed folder nothing can be looked at
+                raise PermissionError(13, "Permission denied", str(path))
+            return real[name](path, *args, **kwargs)
+
+        return refuse
+
+    for name in real:
+        monkeypatch.setattr(Path, name, refusing(name))
+    for read in (lambda: read_weights("line", file.parent), lambda: load_stable_diffusion(file, "cpu")):
+        with pytest.raises(WeightsError, match=rf"^cannot read {re.escape(str(file))}: Permission denied$"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["line", "judge"])
+def test_whatever_byte_changes_a_file_has_its_old_values_or_is_refused(file, name):
+    """300 mutants of each: of the length of the header, of the header, of the numbers."""
+    path, model = file.parent / f"{name}.safetensors", (Line, Size) if name == "line" else (Judge, JudgeConfig)
+    if name == "judge":
+        shutil.copy(SHIPPED / "judge.safetensors", path)
+    good, (state, metadata), rng = path.read_bytes(), read_weights(name, file.parent), random.Random(0)
+    header, refused = 8 + int.from_bytes(good[:8], "little"), 0
+    for number in range(300):
+        start, end = [(0, 8), (8, header), (header, len(good))][number % 3]
+        mutant = bytearray(good)
+        for _ in range(rng.choice([1, 1, 4])):
+            at = rng.randrange(start, end)
+            mutant[at] = rng.choice([mutant[at] ^ (1 << rng.randrange(8)), ord("9"), ord('"'), 255])
+        path.write_bytes(mutant)
+        try:
+            changed, settings = load_into(*model, name, file.parent), read_weights(name, file.parent)[1]["settings"]
+            assert settings == metadata["settings"]
+            assert all(torch.equal(value, state[key]) for key, value in changed.state_dict().items())
+        except WeightsError as error:
+            refused += mutant != good
+            assert str(path) in str(error) and "\n" not in str(error)
+    assert refused > 200
 
 
 BAD_TEXT_ENCODERS = {
     "no table": ({"known_tokens": None}, {}),
     "a token there is not": ({"known_tokens": torch.tensor([5, 49408], dtype=torch.int32)}, {}),
+    "a token below zero": ({"known_tokens": torch.tensor([5, -3], dtype=torch.int32)}, {}),
+    "tokens in a square": ({"known_tokens": torch.tensor([[5, 6]], dtype=torch.int32)}, {}),
     "a table of another width": ({"known_embeddings": torch.zeros(2, 8)}, {}),
     "more tokens than embeddings": ({"known_tokens": torch.arange(3, dtype=torch.int32)}, {}),
     "settings of another width": ({}, {"hidden_size": 32}),
     "heads that do not divide": ({}, {"num_attention_heads": 3}),
+    "heads below zero": ({}, {"num_attention_heads": -2}),
+    "a norm below zero": ({}, {"layer_norm_eps": -1e-5}),
     "no heads": ({}, {"num_attention_heads": 0}),
     "an unknown setting": ({}, {"depth": 3}),
     "a layer more": ({}, {"num_hidden_layers": 2}),
@@ -315,6 +407,13 @@ BAD_MODELS = {
     "unknown schedule": ("unet", {"schedule_kind": "bent"}),
     "unknown prediction": ("unet", {"prediction_type": "luck"}),
     "unknown sampler": ("unet", {"sampler": "dice"}),
+    "unknown spacing": ("unet", {"spacing": "wide"}),
+    "steps in words": ("unet", {"num_inference_steps": "seven"}),
+    "no guidance": ("unet", {"guidance_scale": None}),
+    "a picture beyond memory": ("unet", {"sample_size": 10**9}),
+    "layers without end": ("unet", {"unet": {"layers_per_block": 10**9}}),
+    "levels without end": ("vae", {"block_out_channels": [4] * 1000}),
+    "a number that is none": ("vae", {"scaling_factor": float("nan")}),
     "more latents": ("vae", {"latent_channels": 5}),
     "no scale": ("vae", {"scaling_factor": 0}),
     "an autoencoder's settings": ("unet", {"latent_channels": 4}),
@@ -376,6 +475,21 @@ def test_a_damaged_copy_of_a_shipped_file_is_refused_by_its_model(tmp_path, name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(WeightsError, match=f"{name}.safetensors is damaged"):
         READERS.get(name, TextToImage.from_pretrained)(tmp_path)
+
+
+def test_eight_threads_load_all_shipped_models_at_once_and_leave_torch_as_it_was():
+    readers = [*(lambda folder=None, read=read: read(folder) for read in READERS.values()), TextToImage.from_pretrained]
+    with ThreadPoolExecutor(8) as threads:
+        models = list(threads.map(lambda number: readers[number % len(readers)](), range(4 * len(readers))))
+    for number, model in enumerate(models):
+        for name in ("vae", "text_encoder", "unet") if isinstance(model, TextToImage) else (None,):
+            first, again = (getattr(m, name) if name else m for m in (models[number % len(readers)], model))
+            assert not again.training
+            for value, expected in zip(again.state_dict().values(), first.state_dict().values(), strict=True):
+                assert torch.equal(value, expected)
+    state = read_weights("judge")[0]
+    assert all(torch.equal(value, state[key]) for key, value in models[1].state_dict().items())
+    assert nn.Linear(3, 2).weight.abs().max() <= 3**-0.5  # a new layer has first values again
 
 
 def test_a_weights_error_is_a_value_error_and_not_safetensors_own():

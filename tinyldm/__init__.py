@@ -10,3 +10,7 @@ class UserError(ValueError):
     """
 
     exit_code = 2
+
+
+class TinyldmWarning(UserWarning):
+    """Something that its user would want to know; the command line prints it as one line."""

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tinyldm import UserError
 from tinyldm.captions import Description, write_caption
+from tinyldm.devices import seeded_generator
 from tinyldm.measure import (
     BACKGROUNDS,
     INKS,
@@ -37,14 +38,16 @@ from tinyldm.measure import (
     stroke_thickness,
 )
 
-SHIPPED = Path(__file__).resolve().parent.parent / "data"
-DOWNLOADED = Path.home() / ".cache" / "tinyldm"
+_PACKAGE = Path(__file__).resolve().parent
+SHIPPED = _PACKAGE / "mnist" if (_PACKAGE / "mnist").is_dir() else _PACKAGE.parent / "data"  # installed, or in a clone
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+
+MAX_COPIES = 100
 
 # For each digit, an ink it never has in training: can the model combine what it has only seen apart? (lesson 07)
 HELD_OUT = {digit: list(INKS)[(digit + 3) % len(INKS)] for digit in range(10)}
@@ -66,53 +69,50 @@ class MNIST:
 
 
 def load_mnist(split: str = "train", folder: str | Path | None = None) -> MNIST:
-    """Read MNIST (LeCun, Cortes & Burges) from ``folder``, else from ``data/``, else let torchvision download it.
+    """Read MNIST (LeCun, Cortes & Burges): the shipped files, or those in ``folder``.
 
     Args:
         split: "train" (60,000 digits) or "test" (10,000).
-        folder: where the four ``*-ubyte.gz`` files are; by default the repository's own ``data/``.
+        folder: where the four ``*-ubyte.gz`` files are, as published or unpacked, with "-idx" or ".idx" in their names.
 
     Raises:
         ValueError: if the split is unknown.
-        UserError: if a file does not have the published MD5 sum, or the files are missing and cannot be downloaded; the
-            message names the file and says what to do.
+        UserError: if a file is missing or does not have the published MD5 sum; the message names the file and says what
+            to do.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     prefix = "train" if split == "train" else "t10k"
-    folder = Path(folder) if folder else _mnist_folder()
+    folder = Path(folder) if folder else SHIPPED
     images = _read_idx(folder, f"{prefix}-images-idx3-ubyte").reshape(-1, 28, 28)
     labels = _read_idx(folder, f"{prefix}-labels-idx1-ubyte")
     return MNIST(torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64)))
 
 
-def _mnist_folder() -> Path:
-    if any(SHIPPED.glob("*-ubyte*")):
-        return SHIPPED
-    from torchvision.datasets import MNIST as Download
-
-    try:
-        Download(DOWNLOADED, download=True)
-    except Exception as error:
-        raise UserError(
-            f"MNIST is not in {SHIPPED} and could not be downloaded ({error}). Clone the repository with its data/ "
-            f"folder, or put the four MNIST files into {DOWNLOADED / 'MNIST' / 'raw'}."
-        ) from error
-    return DOWNLOADED / "MNIST" / "raw"
-
-
 def _read_idx(folder: Path, name: str) -> np.ndarray:
-    path = next((p for p in (folder / f"{name}.gz", folder / name) if p.is_file()), None)
-    if path is None:
-        raise UserError(f"MNIST file {name}.gz is missing from {folder}: restore it with `git checkout data`")
+    dotted = name.replace("-idx", ".idx")  # what some programs unpack, and Kaggle has
+    names = [f"{name}.gz", name, f"{dotted}.gz", dotted]
+    path = next((folder / name for name in names if (folder / name).is_file()), folder / names[0])
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):  # compressed, whatever its name: browsers may unpack and keep the .gz
+            content = gzip.decompress(content)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: {_how_to_restore(folder)}") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}): restore it with `git checkout data`") from error
+        raise UserError(f"{path} cannot be read ({error}): {_how_to_restore(folder)}") from error
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[name]:
-        raise UserError(f"{path} is not the genuine MNIST file (wrong MD5 sum): restore it with `git checkout data`")
+        raise UserError(f"{path} is not the genuine MNIST file (wrong MD5 sum): {_how_to_restore(folder)}")
     header = 16 if "images" in name else 8  # magic number and sizes, 4 bytes each
     return np.frombuffer(content, np.uint8, offset=header)
+
+
+def _how_to_restore(folder: Path) -> str:
+    if folder != SHIPPED:
+        return "put MNIST's own file there"
+    if (folder.parent / ".git").exists():
+        return f'restore it with `git -C "{folder.parent}" checkout HEAD data`'
+    return "repeat the `pip install` that installed tinyldm with --force-reinstall --no-deps"
 
 
 # ---------------------------------------------------------------- captioned MNIST
@@ -137,9 +137,12 @@ class CaptionedMNIST:
     Args:
         split: "train" or "test".
         seed: random seed for colours and captions.
-        limit: use only the first ``limit`` digits (measuring takes about half a millisecond each).
-        copies: how many times each digit appears, each time in different colours and words.
+        limit: use only the first ``limit`` digits, at least 1 (measuring takes about half a millisecond each).
+        copies: how many times each digit appears, 1 to 100, each time in different colours and words.
         folder: as in `load_mnist`.
+
+    Raises:
+        UserError: if a number is out of range, or as for `load_mnist`.
     """
 
     def __init__(
@@ -151,13 +154,18 @@ class CaptionedMNIST:
         folder: str | Path | None = None,
     ):
         mnist = load_mnist(split, folder)
+        if not (limit is None or 1 <= limit <= len(mnist.labels)):
+            raise UserError(f"limit must be between 1 and {len(mnist.labels):,} (the digits of {split!r}), not {limit}")
+        if not 1 <= copies <= MAX_COPIES:
+            raise UserError(f"copies must be between 1 and {MAX_COPIES}, not {copies}")
+        generator = seeded_generator(seed)
         self.coverage = F.pad(mnist.images[:limit], (2, 2, 2, 2))  # uint8 (N, 28, 28) -> (N, 32, 32)
         self.labels = mnist.labels[:limit]
         self._measure()
         for name, per_digit in list(vars(self).items()):
             setattr(self, name, torch.cat([per_digit] * copies))
-        self._colour(torch.Generator().manual_seed(seed), held_out=split == "train")
-        rng = random.Random(seed)
+        self._colour(generator, held_out=split == "train")
+        rng = random.Random(generator.initial_seed())
         self.named = [self.choose_named(i, rng) for i in range(len(self))]
         self.captions = [write_caption(named, rng) for named in self.named]
 

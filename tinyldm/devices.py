@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import os
+import platform
+import reprlib
 from typing import TypeVar
 
 import torch
@@ -14,8 +18,27 @@ T = TypeVar("T")
 
 
 def best_device() -> torch.device:
-    """A GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """An NVIDIA GPU (CUDA) if there is one, else Apple's (MPS), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def device_named(name: str | torch.device | None) -> torch.device:
+    """The device of that name ("cpu", "cuda", "cuda:1", "mps"); None is the best one.
+
+    Raises:
+        UserError: if there is no such device here.
+    """
+    if name is None:
+        return best_device()
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()  # PyTorch knows the names of many devices that it cannot compute on
+    except (RuntimeError, AssertionError, ImportError, TypeError) as error:  # it depends on the name and the build
+        here = " and ".join(dict.fromkeys(["cpu", best_device().type]))
+        raise UserError(f"there is no device {str(name)!r} here, only {here}") from error
+    return device
 
 
 def device_of(module: nn.Module) -> torch.device:
@@ -24,30 +47,67 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def best_precision() -> str:
-    """The fast precision here: "bf16" (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" (older GPUs) or "no"."""
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
+    """The fast precision here: "bf16" (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" (older GPUs) or "no".
+
+    "no" on Apple's GPUs, where nothing was measured.
+    """
+    match best_device().type:
+        case "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        case "cpu":
+            return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "no"
+    return "no"
 
 
 def pictures_per_batch(device: torch.device) -> int:
-    """How many small images to generate in one batch; too few would leave a GPU idle."""
-    return 64 if device.type == "cpu" else 1024
+    """How many small images to generate in one batch: too few would leave a GPU idle (Apple's was not tried)."""
+    return 64 if device.type in ("cpu", "mps") else 1024
 
 
-def seeded_generator(seed: int | None, device: torch.device) -> torch.Generator:
-    """A new generator on ``device``; None seeds it from the operating system.
+def checked_seed(seed: object) -> int:
+    """A random seed as a Python int: a Python, numpy or torch integer in [0, 2^63).
 
     Raises:
-        UserError: if the seed is not in [0, 2^63).
+        UserError: if it is anything else.
     """
-    if seed is not None and not 0 <= seed < 2**63:
-        raise UserError(f"seed must be between 0 and 2^63 - 1, not {seed}")
-    generator = torch.Generator(device)
+    number = -1
+    truth = isinstance(seed, bool) or str(getattr(seed, "dtype", "")).endswith("bool")  # numpy's and torch's, too
+    if not truth and getattr(seed, "ndim", 0) == 0:
+        with contextlib.suppress(TypeError):
+            number = operator.index(seed)  # type: ignore[arg-type]
+    if not 0 <= number < 2**63:
+        raise UserError(f"seed must be an integer between 0 and 2^63 - 1, not {reprlib.repr(seed)}")
+    return number
+
+
+def seeded_generator(seed: int | None) -> torch.Generator:
+    """A new generator; None seeds it from the operating system.
+
+    It lives on the CPU, whatever device computes: the same seed draws the same noise for all of them.
+
+    Raises:
+        UserError: if the seed is not an integer in [0, 2^63).
+    """
+    generator = torch.Generator("cpu")
     if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(seed)
+        generator.manual_seed(checked_seed(seed))
+    return generator
+
+
+def generator_from(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
+    """The generator that was given, or else a new one with this seed.
+
+    Raises:
+        UserError: if both are given, or one of them is not what it should be.
+    """
+    if generator is None:
+        return seeded_generator(seed)
+    if seed is not None:
+        raise UserError("give a seed or a generator, not both")
+    if not isinstance(generator, torch.Generator):
+        raise UserError(f"generator must be a torch.Generator, not {reprlib.repr(generator)}")
     return generator
 
 
@@ -58,16 +118,19 @@ def autocast() -> torch.autocast:
 
 def describe_hardware() -> str:
     """The GPU's name, or the number of processes and threads on the CPU; for the metadata of a weights file."""
-    if torch.cuda.is_available():
+    if best_device().type == "cuda":
         return torch.cuda.get_device_name()
-    processes, threads = int(os.environ.get("WORLD_SIZE", 1)), torch.get_num_threads()
+    if best_device().type == "mps":
+        return f"Apple GPU ({platform.processor()}, macOS {platform.mac_ver()[0]})"
+    processes, threads = int(os.environ.get("WORLD_SIZE") or 1), torch.get_num_threads()
     return f"CPU, {processes} process{'es' * (processes > 1)} of {threads} thread{'s' * (threads > 1)}"
 
 
 def budget(*, fast: T, cpu: T, gpu: T) -> T:
     """How long something may run: the value for checks, for people without a GPU, or for people with one.
 
-    The environment variable TINYLDM_PROFILE ("fast", "cpu" or "gpu") decides; without it, whether there is a GPU.
+    The environment variable TINYLDM_PROFILE ("fast", "cpu" or "gpu") decides; without it, whether there is an NVIDIA
+    GPU: how long things take on Apple's was never measured.
 
     Raises:
         UserError: if TINYLDM_PROFILE is anything else.

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm.devices import device_of, pictures_per_batch, seeded_generator
-from tinyldm.samplers import SAMPLERS, denoiser, sample
+from tinyldm.samplers import SAMPLERS, SPACINGS, denoiser, sample
 from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule, stratified_timesteps
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.weights import load_into
@@ -51,6 +51,7 @@ class DiffusionConfig:
         if isinstance(self.unet, dict):  # as read from a file
             object.__setattr__(self, "unet", UNetConfig(**self.unet))
         choices = {"schedule_kind": KINDS, "prediction_type": PREDICTION_TYPES, "sampler": tuple(SAMPLERS)}
+        choices["spacing"] = SPACINGS
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
@@ -105,19 +106,23 @@ class DiffusionModel(nn.Module):
         sampler: str | None = None,
         progress: bool = False,
     ) -> Tensor:
-        """``n`` images from a model of pixels without text: (n, C, H, W) in [-1, 1]; options as for `sample`."""
+        """``n`` images from a model of pixels without text: (n, C, H, W) in [-1, 1].
+
+        ``seed`` as for calling `TextToImage`, the other options as for `sample`.
+        """
         from tqdm.auto import tqdm
 
         config, schedule, device = self.config, self.config.schedule(), device_of(self)
         denoise = denoiser(self, schedule, config.prediction_type, clip=1)
-        generator, parts = seeded_generator(seed, device), []
+        generator, parts = seeded_generator(seed), []
         options: dict[str, Any] = {"spacing": config.spacing, "generator": generator}
         options["steps"] = config.num_inference_steps if num_inference_steps is None else num_inference_steps
         options["sampler"] = config.sampler if sampler is None else sampler
         batch = pictures_per_batch(device)
         for first in tqdm(range(0, n, batch), desc=f"batches of {batch}", disable=not progress):
             shape = (min(batch, n - first), config.unet.in_channels, config.sample_size, config.sample_size)
-            for step in sample(denoise, schedule, shape, **options):
+            noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32).to(device)
+            for step in sample(denoise, schedule, x=noise, **options):
                 x = step.x
             parts.append(x.clamp(-1, 1))
         return torch.cat(parts)

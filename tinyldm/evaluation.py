@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tinyldm import UserError
 from tinyldm.captions import Description
 from tinyldm.data import MNIST, CaptionedMNIST, load_mnist
-from tinyldm.devices import device_of
+from tinyldm.devices import device_of, seeded_generator
 from tinyldm.measure import ATTRIBUTES, describe, unpaint
 from tinyldm.weights import load_into
 
@@ -132,6 +132,20 @@ def _share(answers: list[bool]) -> float:
 # ---------------------------------------------------------------- do the images look like the real ones?
 
 
+def check_pictures(images: Tensor) -> None:
+    """Refuse to measure what is no set of pictures: (N, 1 or 3, 32, 32), N at least 2, of finite numbers.
+
+    Raises:
+        UserError: with the first image that is not finite.
+    """
+    if images.ndim != 4 or len(images) < 2:
+        raise UserError(f"at least two pictures (N, C, H, W) can be measured, not {tuple(images.shape)}")
+    if len(bad := (~images.flatten(1).isfinite().all(1)).nonzero()):
+        raise UserError(
+            f"{len(bad)} of {len(images)} pictures have nan or infinite numbers, the first is {bad[0].item()}"
+        )
+
+
 @torch.no_grad()
 def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
     """Fréchet distance between two sets of images, on the judge's features.
@@ -142,9 +156,14 @@ def frechet_distance(real: Tensor, other: Tensor, judge: Judge) -> float:
 
     Args:
         real, other: (N, 1 or 3, 32, 32) in [-1, 1]; with N below the judge's number of features it is mostly chance.
+
+    Raises:
+        UserError: if a number is nan or infinite, or a set has less than 2 images.
     """
     from torchmetrics.image.fid import FrechetInceptionDistance
 
+    for images in (real, other):
+        check_pictures(images)
     alone: dict[str, Any] = {"sync_on_compute": False}  # one process may measure after the others have ended
     metric = FrechetInceptionDistance(feature=_Features(judge), normalize=True, **alone)
     for images, is_real in ((real, True), (other, False)):
@@ -163,7 +182,7 @@ def frechet_beside_floor(images: Tensor, seed: int = 0, judge: Judge | None = No
     """
     n, judge = len(images), judge or Judge.from_pretrained()
     real, train = load_mnist("test").padded()[:n], load_mnist("train")
-    chosen = torch.randperm(len(train.images), generator=torch.Generator().manual_seed(seed))[:n]
+    chosen = torch.randperm(len(train.images), generator=seeded_generator(seed))[:n]
     others = MNIST(train.images[chosen], train.labels[chosen]).padded()
     return frechet_distance(real, images, judge), frechet_distance(real, others, judge)
 
@@ -247,5 +266,6 @@ def evaluate(draw: Callable[[list[str]], Tensor], n: int = 2000, seed: int = 0, 
     start = time.perf_counter()
     images = draw(test.captions).cpu()
     seconds = (time.perf_counter() - start) / n
+    check_pictures(images)
     fidelity = prompt_fidelity(test.named, [row for part in images.split(500) for row in read(part, judge)])
     return Report(n, fidelity, *frechet_beside_floor(images, seed, judge), seconds)

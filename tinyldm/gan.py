@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm import UserError
-from tinyldm.devices import device_of
+from tinyldm.devices import checked_seed, device_of, seeded_generator
 from tinyldm.training import Checkpoint, Stateful, check_batch, check_losses, fingerprint_model
 from tinyldm.weights import load_into
 
@@ -59,7 +59,7 @@ class Generator(nn.Module):
     def images(self, n: int, seed: int = 0) -> Tensor:
         """``n`` images from random z, (n, 1, 32, 32) in [-1, 1]."""
         device = device_of(self)
-        z = torch.randn(n, self.config.latent_dim, generator=torch.Generator().manual_seed(seed))
+        z = torch.randn(n, self.config.latent_dim, generator=seeded_generator(seed))
         return torch.cat([self(part.to(device)) for part in z.split(500)])
 
     @classmethod
@@ -155,10 +155,11 @@ def train_gan(
     """
     if generator_steps < 1:
         raise UserError(f"generator_steps must be at least 1, not {generator_steps}")
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        raise UserError("a GAN is trained by one process: start it without torchrun")
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise UserError("a GAN is trained by one process: start it without torchrun, or unset WORLD_SIZE")
     check_batch(batch_size, len(images))
-    rng, device = torch.Generator().manual_seed(seed), device_of(generator)
+    seed = checked_seed(seed)
+    rng, device = seeded_generator(seed), device_of(generator)
     adam: dict[str, Any] = {"lr": learning_rate, "betas": (0.5, 0.999)}
     generator_optimizer = torch.optim.Adam(generator.parameters(), **adam)
     discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **adam)

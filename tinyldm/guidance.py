@@ -31,7 +31,8 @@ def guide(
     A scale of 0 ignores the prompt, 1 follows it (both take half the work), more exaggerates it. At very noisy steps,
     exaggeration makes all images alike and strokes fat, so it can be limited to the steps ``below`` a given one
     (Kynkäänniemi et al. 2024); at the others the scale is 1. Exaggeration also makes predictions too large, which
-    oversaturates colours and fattens strokes; ``rescale`` corrects that (Lin et al. 2023, eq. 15 and 16):
+    oversaturates colours and fattens strokes; ``rescale`` corrects that (Lin et al. 2023, eq. 15 and 16). A scale up
+    to 1 exaggerates nothing, so that neither applies to it.
 
     prediction *= rescale * std(prompt) / std(prediction) + 1 - rescale
 
@@ -39,7 +40,7 @@ def guide(
         model: ``model(x, t, context)`` predicts noise or v.
         context: embedded prompts, (B, 77, dim).
         negative: embedded empty or negative prompts, (B, 77, dim).
-        guidance_scale: >= 0.
+        guidance_scale: >= 0; the prediction is continuous in it.
         below: guide at steps t < below.
         rescale: from 0 (predictions stay as they are) to 1 (each gets the standard deviation of the prompt's own).
 
@@ -51,13 +52,14 @@ def guide(
         only = context if guidance_scale == 1 else negative
         return lambda x, t: model(x, t, only)
     both = torch.cat([negative, context])
+    exaggerates = guidance_scale > 1
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        if t[0] >= below:
+        if exaggerates and t[0] >= below:
             return model(x, t, context)
         uncond, cond = model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
         guided = uncond + guidance_scale * (cond - uncond)
-        if rescale == 0:
+        if not exaggerates or rescale == 0:
             return guided
         std_cond, std_guided = (prediction.std((1, 2, 3), keepdim=True) for prediction in (cond, guided))
         return guided * (rescale * std_cond / std_guided + 1 - rescale)

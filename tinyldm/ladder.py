@@ -17,14 +17,14 @@ from tinyldm.vqvae import VQVAE, CodePrior
 from tinyldm.weights import read_weights
 
 
-def ladder(n: int = 1000, seed: int = 0) -> str:
+def ladder(n: int = 1000, seed: int = 0, device: str | None = None) -> str:
     """All methods of the course side by side, from the shipped weights: a Markdown table.
 
     Parameters and minutes of training are totals over all files that a method needs; the text encoder isn't counted for
     "latent diffusion", whose prompt is always empty. Fréchet distances are for ``n`` images and compare shapes only;
     "all named right" is the fraction of images that match their captions.
     """
-    pipeline, test = TextToImage.from_pretrained(), CaptionedMNIST("test", seed=seed, limit=n)
+    pipeline, test = TextToImage.from_pretrained(device=device), CaptionedMNIST("test", seed=seed, limit=n)
     gan, pixel = Generator.from_pretrained(), DiffusionModel.from_pretrained("pixel")
     vqvae, prior = VQVAE.from_pretrained(), CodePrior.from_pretrained()
     for model in (gan, pixel, vqvae, prior):
@@ -35,7 +35,7 @@ def ladder(n: int = 1000, seed: int = 0) -> str:
         ("diffusion on pixels", ["pixel"], lambda n: pixel.images(n, seed=seed)),
         ("VAE alone, latents from N(0, 1)", ["vae"], lambda n: pipeline.vae.images(n, seed)),
         ("VQ-VAE with its prior", ["vqvae", "prior"], lambda n: vqvae.images(prior, n, seed)),
-        ("latent diffusion", latent, lambda n: pipeline.images([""] * n, seed=seed, guidance_scale=0)),
+        ("latent diffusion", latent, lambda n: pipeline.images([""] * n, seed=seed, guidance_scale=1)),
         (
             "latent diffusion with text",
             [*latent, "text_encoder"],

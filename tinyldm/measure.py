@@ -78,14 +78,14 @@ def slant_angle(coverage: Tensor) -> Tensor:
     Args:
         coverage: how much ink covers each pixel, in [0, 1], (B, H, W).
     """
-    weight = coverage.double()
+    weight = coverage.cpu().double()  # Apple's GPU has no float64
     weight = weight / weight.sum((1, 2), keepdim=True).clamp_min(1e-9)
-    x = torch.arange(weight.shape[2], device=weight.device).double()
-    y = torch.arange(weight.shape[1], device=weight.device).double()[:, None]
+    x = torch.arange(weight.shape[2]).double()
+    y = torch.arange(weight.shape[1]).double()[:, None]
     x = x - (weight * x).sum((1, 2), keepdim=True)  # from here on relative to the centre of the ink
     y = y - (weight * y).sum((1, 2), keepdim=True)
     mu11, mu02 = (weight * x * y).sum((1, 2)), (weight * y * y).sum((1, 2))
-    return torch.atan(-mu11 / mu02.clamp_min(1e-9)).float()
+    return torch.atan(-mu11 / mu02.clamp_min(1e-9)).float().to(coverage.device)
 
 
 def bin_by_borders(values: Tensor, borders: tuple[float, float]) -> Tensor:

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import textwrap
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from tinyldm.captions import shorten
 from tinyldm.data import CaptionedMNIST
 from tinyldm.training import Record, losses_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MAX_TITLE = 150  # characters
 
 
 def image_grid(
@@ -27,7 +31,8 @@ def image_grid(
 
     Args:
         images: (B, 1 or 3, H, W) in [-1, 1].
-        titles: one for each image, or for the first few; long ones are wrapped.
+        titles: one for each image, or for the first few; long ones are wrapped, very long ones cut, and what the font
+            cannot show becomes an empty box.
         columns: by default close to a square grid, at most 8.
         size: of one image, in inches.
     """
@@ -35,18 +40,29 @@ def image_grid(
 
     columns = columns or min(8, max(1, round(len(images) ** 0.5 + 0.49)), len(images))
     rows = -(-len(images) // columns)
-    wrapped = [textwrap.fill(title, int(13 * size)) for title in titles or []]
+    wrapped = [textwrap.fill(_showable(title), int(13 * size)) for title in titles or []]
     wrapped += [""] * (len(images) - len(wrapped))
     lines = max(text.count("\n") + bool(text) for text in wrapped)
     figure = Figure(figsize=(columns * size, rows * (size + 0.14 * lines)), dpi=100, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes:
+        axis.set(xticks=[], yticks=[])  # though hidden, they would take LaTeX where a matplotlibrc asks for it
         axis.axis("off")
     for axis, image, title in zip(axes, images, wrapped, strict=False):
         pixels = ((image.float().cpu() + 1) / 2).clamp(0, 1).permute(1, 2, 0)
         axis.imshow(pixels.expand(-1, -1, 3).numpy(), interpolation="nearest")
-        axis.set_title(title, fontsize=7, pad=3)
+        axis.set_title(title, fontsize=7, pad=3, parse_math=False, usetex=False)
     return figure
+
+
+def _showable(title: str) -> str:
+    """A title of which the font can show every character; an accent that it lacks is left out."""
+    from matplotlib import font_manager
+
+    path = font_manager.findfont(font_manager.FontProperties())
+    glyphs = font_manager.get_font(path).get_charmap()
+    text = unicodedata.normalize("NFC", shorten(title, MAX_TITLE))
+    return "".join(c if ord(c) in glyphs else "" if unicodedata.category(c)[0] in "MC" else "\u25a1" for c in text)
 
 
 def show_rows(data: CaptionedMNIST, index: Sequence[int], columns: int = 4) -> Figure:

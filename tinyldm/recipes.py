@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from tinyldm import UserError
 from tinyldm.data import CaptionedMNIST, load_mnist
-from tinyldm.devices import autocast, best_device, describe_hardware, device_of
+from tinyldm.devices import autocast, best_device, checked_seed, describe_hardware, device_of, seeded_generator
 from tinyldm.diffusion import DiffusionConfig, DiffusionModel, diffusion_loss
 from tinyldm.evaluation import (
     Judge,
@@ -61,11 +63,13 @@ from tinyldm.training import (
 from tinyldm.unet import UNetConfig
 from tinyldm.vae import VAE, VAEConfig, vae_loss
 from tinyldm.vqvae import VQVAE, CodePrior, perplexity, vq_loss
-from tinyldm.weights import save_weights, state_to_save, weights_path
+from tinyldm.weights import check_writable, save_weights, state_to_save, weights_path
 
 Figures = dict[str, float]
+TRAINING_DIGITS = 60_000
 TEST_DIGITS = 2000  # test digits that autoencoders and text encoder are measured on
 ENCODING_BATCH = 250
+CHECKPOINT_COPIES = 10  # of all parameters: model, average, two moments; the new file beside the old one; the weights
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,17 @@ def make(recipe: Recipe, out: str | Path, command: str = "") -> str:
         A line that says what was made; an empty one on the other processes.
 
     Raises:
-        UserError: the checkpoint belongs to another run, the loss is not finite, or the folder cannot be written to.
+        UserError: the checkpoint belongs to another run, another training writes it, the loss is not finite, or the
+            folder cannot be written to.
         Stopped: Ctrl-C or SIGTERM; the message says after which step.
     """
     path, checkpoint = Path(out) / f"{recipe.name}.safetensors", Path(out) / f"{recipe.name}.checkpoint"
+    check_writable(path, CHECKPOINT_COPIES * 4e-6 * sum(value.numel() for value in recipe.model.state_dict().values()))
+    with _alone(checkpoint):
+        return _make(recipe, path, checkpoint, command)
+
+
+def _make(recipe: Recipe, path: Path, checkpoint: Path, command: str) -> str:
     total = recipe.settings.steps
     with stop_on_signal() as requested:
         for step in progress(recipe.run(checkpoint=checkpoint, stop=requested.is_set), total, recipe.name):
@@ -130,6 +141,27 @@ def make(recipe: Recipe, out: str | Path, command: str = "") -> str:
 
 
 @contextmanager
+def _alone(checkpoint: Path) -> Iterator[None]:
+    """Refuse to train where another training does; the system forgets the lock of a process that was killed."""
+    if os.environ.get("RANK", "0") != "0":  # of many processes of one training, the first one asks
+        yield
+        return
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    path = checkpoint.with_name(f".{checkpoint.stem}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"another training writes {checkpoint}: wait for it, or choose another folder") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows does so by itself
+            path.unlink()  # before the release, so that nobody else can hold it
+        lock.release()
+
+
+@contextmanager
 def _all_cores() -> Iterator[None]:
     """The other processes of the training are done: their cores help to measure."""
     threads = torch.get_num_threads()
@@ -145,6 +177,8 @@ def _all_cores() -> Iterator[None]:
 
 def judge(steps: int = 3000, batch_size: int = 128, seed: int = 0, rows: int = 60_000) -> Recipe:
     """The judge: the classifier that says which digit is in a picture."""
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.05, seed=seed)
+    _check(batch_size, rows)
     mnist = load_mnist("train")
     images, labels = mnist.padded()[:rows], mnist.labels[:rows]
 
@@ -156,7 +190,6 @@ def judge(steps: int = 3000, batch_size: int = 128, seed: int = 0, rows: int = 6
     def measure(model: Judge) -> Figures:
         return {"accuracy": judge_accuracy(model)}
 
-    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.05, seed=seed)
     model = _seeded(seed, Judge)
     return Recipe("judge", model, settings, partial(train, model, loss, len(labels), settings), measure)
 
@@ -166,6 +199,8 @@ def judge(steps: int = 3000, batch_size: int = 128, seed: int = 0, rows: int = 6
 
 def vae(steps: int = 2400, batch_size: int = 64, seed: int = 0, rows: int = 60_000) -> Recipe:
     """The autoencoder: colour pictures to latents and back."""
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
+    _check(batch_size, rows)
     data = CaptionedMNIST("train", limit=rows)
     config = VAEConfig(block_out_channels=(32, 32, 64), norm_num_groups=16)
 
@@ -183,7 +218,6 @@ def vae(steps: int = 2400, batch_size: int = 64, seed: int = 0, rows: int = 60_0
     def measure(model: VAE) -> Figures:
         return {"psnr": _psnr_of(lambda images: model.decode(model.encode(images, sample=False)))}
 
-    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
     model = _seeded(seed, lambda: VAE(config))
     return Recipe("vae", model, settings, partial(train, model, loss, len(data), settings), measure, finish)
 
@@ -194,6 +228,8 @@ def clip(steps: int = 2400, batch_size: int = 512, seed: int = 0, rows: int = 60
     The batch is large because the fine distinctions need it: of 512 captions several share digit and ink with a
     picture, so that only "medium" or "upright" tells them apart.
     """
+    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
+    _check(batch_size, rows, copies=2)
     data = CaptionedMNIST("train", limit=rows, copies=2)
     tokens = tokenize(data.captions)
     model = _seeded(seed, lambda: CLIP(TextEncoder(), ImageEncoder()))
@@ -207,7 +243,6 @@ def clip(steps: int = 2400, batch_size: int = 512, seed: int = 0, rows: int = 60
     def measure(model: CLIP) -> Figures:
         return {"retrieval": _retrieval(model)}
 
-    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
     run = partial(train, model, loss, len(data), settings)
     return Recipe("text_encoder", model, settings, run, measure, finish=lambda model: model.text)
 
@@ -227,13 +262,15 @@ def ldm(
         models: folder of the judge, the autoencoder and the text encoder; by default the shipped ones.
         captions: how many held-out captions the model is measured on.
     """
+    restarts = tuple(step for step in (20_000, 34_000) if step < steps)
+    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed, restarts=restarts)
+    _check(batch_size, rows, copies=2, measured=captions)
     config = DiffusionConfig()
     schedule = config.schedule()
-    check_batch(batch_size, 2 * rows)
     judge = Judge.from_pretrained(models)  # now, so that a missing one does not stop the end of a long training
     vae, text = VAE.from_pretrained(models), TextEncoder.from_pretrained(models)
     data = CaptionedMNIST("train", limit=rows, copies=2)
-    posterior, tokens = torch.Generator().manual_seed(seed), tokenize(data.captions)
+    posterior, tokens = seeded_generator(seed), tokenize(data.captions)
     with torch.no_grad(), autocast():
         latents = _in_batches("latents", data, lambda images: vae.to(best_device()).encode(images, posterior).float())
 
@@ -248,8 +285,6 @@ def ldm(
         pipeline = TextToImage(vae, text, model.unet, config).to(best_device())
         return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
 
-    restarts = tuple(step for step in (20_000, 34_000) if step < steps)
-    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed, restarts=restarts)
     model, inputs = _seeded(seed, lambda: DiffusionModel(config)), _fingerprints(models, "vae", "text_encoder")
     run = partial(train, model, loss, len(latents), settings, inputs=inputs)
     return Recipe("unet", model, settings, run, measure)
@@ -260,6 +295,8 @@ def ldm(
 
 def gan(steps: int = 10_000, batch_size: int = 64, seed: int = 0, rows: int = 60_000, samples: int = 10_000) -> Recipe:
     """The generator of the GAN, the old method; ``samples`` of its pictures are measured."""
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-4, seed=seed)
+    _check(batch_size, rows, measured=samples)
     images = load_mnist("train").padded()[:rows]
     generator, discriminator = _seeded(seed, lambda: (Generator(), Discriminator()))
     generator, discriminator = generator.to(best_device()), discriminator.to(best_device())
@@ -267,7 +304,6 @@ def gan(steps: int = 10_000, batch_size: int = 64, seed: int = 0, rows: int = 60
     def measure(model: Generator) -> Figures:
         return _sample_figures(model.images(samples))
 
-    settings = TrainSettings(steps, batch_size, learning_rate=2e-4, seed=seed)
     rates: dict[str, Any] = {"learning_rate": settings.learning_rate, "seed": seed}
     run = partial(train_gan, generator, discriminator, images, steps, batch_size, **rates)
     return Recipe("gan", generator, settings, run, measure)
@@ -275,6 +311,8 @@ def gan(steps: int = 10_000, batch_size: int = 64, seed: int = 0, rows: int = 60
 
 def pixel(steps: int = 6000, batch_size: int = 512, seed: int = 0, rows: int = 60_000, samples: int = 10_000) -> Recipe:
     """The noise predictor of lesson 03: pixels, no text; ``samples`` of its pictures are measured."""
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, seed=seed)
+    _check(batch_size, rows, measured=samples)
     images = load_mnist("train").padded()[:rows]
     unet = UNetConfig(
         in_channels=1,
@@ -303,13 +341,14 @@ def pixel(steps: int = 6000, batch_size: int = 512, seed: int = 0, rows: int = 6
             pictures = model.to(best_device()).images(samples, progress=True)
         return _sample_figures(pictures.cpu())
 
-    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, seed=seed)
     model = _seeded(seed, lambda: DiffusionModel(config))
     return Recipe("pixel", model, settings, partial(train, model, loss, len(images), settings), measure)
 
 
 def vqvae(steps: int = 4000, batch_size: int = 64, seed: int = 0, rows: int = 60_000) -> Recipe:
     """The autoencoder with a codebook: colour pictures to 8x8 codes and back."""
+    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
+    _check(batch_size, rows)
     data = CaptionedMNIST("train", limit=rows)
 
     def loss(model: VQVAE, index: Tensor, generator: torch.Generator) -> Tensor:
@@ -324,7 +363,6 @@ def vqvae(steps: int = 4000, batch_size: int = 64, seed: int = 0, rows: int = 60
         used = {"codes_used": round(len(codes.unique()) / size, 3), "perplexity": round(perplexity(codes, size), 1)}
         return {"psnr": _psnr_of(lambda images: model.decode(model.encode(images))), **used}
 
-    settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
     model = _seeded(seed, VQVAE)
     return Recipe("vqvae", model, settings, partial(train, model, loss, len(data), settings), measure)
 
@@ -344,7 +382,8 @@ def prior(
         models: folder of the VQ-VAE; by default the shipped one.
         samples: how many of its pictures are measured.
     """
-    check_batch(batch_size, 4 * rows)
+    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
+    _check(batch_size, rows, copies=4, measured=samples)
     vqvae, data = VQVAE.from_pretrained(models), CaptionedMNIST("train", limit=rows, copies=4)
     with torch.no_grad():
         codes = _in_batches("codes", data, lambda images: vqvae.to(best_device()).encode(images).flatten(1))
@@ -358,7 +397,6 @@ def prior(
             pictures = vqvae.images(model.to(best_device()), samples, progress=True)
         return _sample_figures(pictures.float().cpu())
 
-    settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
     model, inputs = _seeded(seed, CodePrior), _fingerprints(models, "vqvae")
     return Recipe("prior", model, settings, partial(train, model, loss, len(codes), settings, inputs=inputs), measure)
 
@@ -366,10 +404,23 @@ def prior(
 # ---------------------------------------------------------------- what recipes share
 
 
+def _check(batch_size: int, rows: int, copies: int = 1, measured: int = 2) -> None:
+    """Refuse, before anything is read, what cannot be trained on or measured at the end.
+
+    Args:
+        batch_size: of a training on ``copies`` captions for each of the first ``rows`` digits.
+        measured: how many pictures are compared with as many test digits at the end.
+    """
+    for name, number, least, most in (("rows", rows, 1, TRAINING_DIGITS), ("pictures to measure", measured, 2, 10_000)):
+        if not least <= number <= most:
+            raise UserError(f"{name} must be between {least} and {most:,}, not {number:,}")
+    check_batch(batch_size, copies * rows)
+
+
 def _seeded(seed: int, make_model: Callable[[], Any]) -> Any:
     """A model whose first values follow from ``seed``; torch's global generator stays as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(checked_seed(seed))
         return make_model()
 
 

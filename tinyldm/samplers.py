@@ -18,16 +18,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, inf, log, sqrt
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from tinyldm import UserError
-from tinyldm.schedule import PREDICTION_TYPES, NoiseSchedule
+from tinyldm.devices import seeded_generator
+from tinyldm.schedule import PREDICTION_TYPES, SMALLEST_ALPHA, NoiseSchedule
 
 Denoiser = Callable[[Tensor, Tensor], Tensor]
-
-SMALLEST_ALPHA = 2.0**-24  # for Euler and Heun, as in diffusers: at ᾱ = 0, σ would be infinite; this makes it 4096
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class SampleStep:
 
     Attributes:
         index: how many steps were taken before this one: 0, 1, 2, ...
-        t: the step of the noise schedule at which this one began.
+        t: the step of the noise schedule at which this one began; with "linspace", it may lie between two.
         x: the batch after this step, (B, C, H, W); after the last step, the result.
         x0: the denoiser's estimate of the clean batch that this step used, same shape.
     """
 
     index: int
-    t: int
+    t: float
     x: Tensor
     x0: Tensor
 
@@ -80,36 +80,52 @@ def denoiser(
     return denoise
 
 
-def timesteps(schedule: NoiseSchedule, steps: int, spacing: str = "trailing", offset: int = 0) -> list[int]:
-    """Which steps of the schedule to visit, noisiest first  (Lin et al. 2023, table 2; the same integers as diffusers).
+SPACINGS = ("trailing", "leading", "linspace")
+
+
+def timesteps(
+    schedule: NoiseSchedule, steps: int, spacing: str = "trailing", offset: int = 0, sampler: str = "ddim"
+) -> list[float]:
+    """Which steps of the schedule to visit, noisiest first  (Lin et al. 2023, table 2; the same numbers as diffusers).
 
     Args:
         schedule: with T steps.
         steps: how many, in [1, T].
         spacing: "trailing" begins at T - 1, the noisiest step. "leading" ends at 0 and so begins below T - 1, expecting
-            less noise than the x_T it is given; Stable Diffusion 1.x was published with it and offset=1.
-        offset: added to each step of "leading" (diffusers' steps_offset); "trailing" takes none.
+            less noise than the x_T it is given; Stable Diffusion 1.x was published with it and offset=1. "linspace"
+            goes from T - 1 to 0 in equal distances.
+        offset: added to each step of "leading" (diffusers' steps_offset); the others take none.
+        sampler: "dpm++" has no use for a last step at 0: with "leading" and "linspace" it takes one step more and drops
+            the last. "euler" and "heun" also visit fractional steps of "linspace"; the others round them.
 
     Raises:
         ValueError: if ``steps`` is outside [1, T], the spacing is unknown, or the offset takes a step out of [0, T).
     """
+    if sampler not in SAMPLERS:
+        raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
     total = len(schedule)
-    if not 1 <= steps <= total:
-        raise UserError(f"steps must be in [1, {total}], not {steps}")
+    if not hasattr(steps, "__index__") or not 1 <= steps <= total:  # a slider may give 12.0, a form "12"
+        raise UserError(f"steps must be in [1, {total}], not {steps!r}")
+    if spacing not in SPACINGS:
+        raise ValueError(f"unknown spacing {spacing!r}; choose one of {', '.join(SPACINGS)}")
     if spacing == "trailing":
         gap = total - (total - total / steps)  # total / steps, rounded as in diffusers' arange: this decides ties
         return [round(total - i * gap) - 1 for i in range(steps)]
-    if spacing != "leading":
-        raise ValueError(f"unknown spacing {spacing!r}; choose one of trailing, leading")
+    if sampler == "dpm++" and steps < total:
+        return timesteps(schedule, steps + 1, spacing, offset)[:-1]
+    if spacing == "linspace":
+        gap = (total - 1) / max(1, steps - 1)
+        times = [i * gap for i in reversed(range(steps))] if steps > 1 else [gap]
+        return times if sampler in ("euler", "heun") else [round(t) for t in times]
     times = [i * (total // steps) + offset for i in reversed(range(steps))]
     if times[0] >= total or times[-1] < 0:
-        raise ValueError(f"offset {offset} with {steps} steps goes outside [0, {total})")
+        raise UserError(f"offset {offset} with {steps} steps goes outside [0, {total})")
     return times
 
 
 @torch.no_grad()
 def ddpm(
-    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[float], generator: Generator | None = None
 ) -> Iterator[SampleStep]:
     """Draw from q(x_{t-1} | x_t, x_0) with the estimate in place of x_0  (Ho et al. 2020, alg. 2).
 
@@ -130,10 +146,11 @@ def ddim(
     denoise: Denoiser,
     schedule: NoiseSchedule,
     x: Tensor,
-    times: Sequence[int],
+    times: Sequence[float],
     generator: Generator | None = None,
     eta: float = 0.0,
     final_alpha: float = 1.0,
+    stride: int | None = None,
 ) -> Iterator[SampleStep]:
     """Split x_t into image and noise, and recombine them with less noise  (Song et al. 2021, eq. 12).
 
@@ -143,6 +160,8 @@ def ddim(
         eta: how much of the noise is fresh: 0 is deterministic, 1 is DDPM.
         final_alpha: ᾱ where the last step ends. 1 is diffusers' set_alpha_to_one=True; ``schedule.alphas_cumprod[0]``
             is set_alpha_to_one=False, which Stable Diffusion 1.x was published with.
+        stride: end each step that many steps of the schedule below its beginning, as diffusers does with T // steps;
+            by default it ends where the next one begins. The two differ if T / steps is no integer, or with "linspace".
 
     Raises:
         ValueError: if ``eta`` or ``final_alpha`` is outside [0, 1].
@@ -150,6 +169,8 @@ def ddim(
     if not 0 <= eta <= 1 or not 0 <= final_alpha <= 1:
         raise ValueError(f"eta and final_alpha must be in [0, 1], not {eta} and {float(final_alpha)}")
     for i, t, a, a_next in _walk(schedule, times, float(final_alpha)):
+        if stride is not None:
+            a_next = schedule.at(t - stride).item() if t >= stride else float(final_alpha)
         x0 = denoise(x, _batch(t, x))
         noise = (x - sqrt(a) * x0) / sqrt(1 - a)
         variance = eta**2 * (1 - a_next) / (1 - a) * (1 - a / a_next)  # σ_t², eq. 16
@@ -161,7 +182,7 @@ def ddim(
 
 @torch.no_grad()
 def dpmpp_2m(
-    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[float], generator: Generator | None = None
 ) -> Iterator[SampleStep]:
     """DPM-Solver++ (2M): the last two estimates show where x_0 is heading  (Lu et al. 2022, alg. 2, midpoint).
 
@@ -182,7 +203,7 @@ def dpmpp_2m(
 
 @torch.no_grad()
 def euler(
-    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[float], generator: Generator | None = None
 ) -> Iterator[SampleStep]:
     """Follow dy/dσ = (y - D(y; σ)) / σ in straight lines  (Karras et al. 2022, alg. 1 lines 4 and 5).
 
@@ -200,7 +221,7 @@ def euler(
 
 @torch.no_grad()
 def heun(
-    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[int], generator: Generator | None = None
+    denoise: Denoiser, schedule: NoiseSchedule, x: Tensor, times: Sequence[float], generator: Generator | None = None
 ) -> Iterator[SampleStep]:
     """Euler, but with the mean of the slopes at both ends of the step  (Karras et al. 2022, alg. 1).
 
@@ -241,7 +262,7 @@ def sample(
     generator: Generator | None = None,
     x: Tensor | None = None,
     start: int = 0,
-    **options: float,
+    **options: Any,
 ) -> Iterator[SampleStep]:
     """Make images out of noise, one ``SampleStep`` at a time; the last one's ``x`` is the result.
 
@@ -252,12 +273,12 @@ def sample(
         steps: how many of the schedule's steps to visit, in [1, T].
         sampler: "ddpm", "ddim", "dpm++", "euler" or "heun"; heun calls the denoiser twice per step.
         spacing, offset: see ``timesteps``.
-        generator: source of all randomness. Without ``x``, sampling runs on its device. None creates a new one, seeded
-            by the operating system, so that each call differs.
+        generator: source of all randomness. Without ``x``, sampling runs on its device. None creates a new one on the
+            CPU, seeded by the operating system, so that each call differs.
         x: the noisy batch to start from, (B, C, H, W), instead of ``shape``.
         start: how many of the first steps to skip, in [0, steps). For image-to-image: ``x`` must then be noised to
-            ``timesteps(schedule, steps, spacing, offset)[start]``.
-        **options: ``eta`` and ``final_alpha``, for ddim only.
+            ``timesteps(schedule, steps, spacing, offset, sampler)[start]``.
+        **options: ``eta``, ``final_alpha`` and ``stride``, for ddim only.
 
     Returns:
         An iterator over ``steps - start`` steps.
@@ -266,34 +287,31 @@ def sample(
         ValueError: if the sampler or the spacing is unknown, a number is out of range, not exactly one of ``shape`` and
             ``x`` is given, another sampler is given ddim's options, or a visited step has ᾱ = 1: no noise to remove.
     """
-    if sampler not in SAMPLERS:
-        raise UserError(f"unknown sampler {sampler!r}; choose one of {', '.join(SAMPLERS)}")
+    times = timesteps(schedule, steps, spacing, offset, sampler)
     if options and sampler != "ddim":
         raise ValueError(f"{sampler} takes no {' and no '.join(options)}; only ddim does")
-    times = timesteps(schedule, steps, spacing, offset)
     if not 0 <= start < steps:
         raise ValueError(f"start must be in [0, {steps}), not {start}")
-    if schedule.alphas_cumprod[times[-1]] == 1:
+    if schedule.at(times[-1]) == 1:
         raise ValueError(f"at step {times[-1]} the schedule has no noise to remove")
     if (shape is None) == (x is None) or (x is None and start > 0):
         raise ValueError("give either shape, to start from pure noise, or x, which is required when start > 0")
     if generator is None:
-        generator = Generator(x.device if x is not None else "cpu")
-        generator.seed()
+        generator = seeded_generator(None)
     if shape is not None:
-        x = torch.randn(tuple(shape), generator=generator, device=generator.device)
+        x = torch.randn(tuple(shape), generator=generator, device=generator.device, dtype=torch.float32)
     return SAMPLERS[sampler](denoise, schedule, x, times[start:], generator, **options)
 
 
 def _walk(
-    schedule: NoiseSchedule, times: Sequence[int], final: float = 1.0, smallest: float = 0.0
-) -> Iterator[tuple[int, int, float, float]]:
+    schedule: NoiseSchedule, times: Sequence[float], final: float = 1.0, smallest: float = 0.0
+) -> Iterator[tuple[int, float, float, float]]:
     """(index, t, ᾱ at t, ᾱ where the step ends) for each step."""
-    alphas = [max(schedule.alphas_cumprod[t].item(), smallest) for t in times] + [final]
+    alphas = [max(schedule.at(t).item(), smallest) for t in times] + [final]
     return zip(range(len(times)), times, alphas[:-1], alphas[1:], strict=True)
 
 
-def _batch(t: int, x: Tensor) -> Tensor:
+def _batch(t: float, x: Tensor) -> Tensor:
     """The step in the form that networks expect: once per image, (B,)."""
     return torch.full((len(x),), t, device=x.device)
 

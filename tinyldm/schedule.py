@@ -4,7 +4,8 @@ Design choices:
 - A schedule *is* one list of numbers, ᾱ_t: the fraction of the image's variance that is left after step t. Betas and
   signal-to-noise ratios are derived from it, so they can never contradict it.
 - Steps are counted from 0 as in diffusers: t = 0 has the least noise and t = T - 1 the most.
-- ᾱ is computed in float64 and kept in float32; what the methods return follows the dtype and device of their inputs.
+- ᾱ is computed in float64 and kept in float32, on the CPU; what the methods return follows the dtype and device of
+  their inputs. (Apple's GPU has no float64.)
 - Not a module: there is nothing to train, and nothing to put in a checkpoint except the arguments of ``create``.
 
 Notation: x_0 a clean image, ε ~ N(0, I) the noise, x_t = sqrt(ᾱ_t) x_0 + sqrt(1 - ᾱ_t) ε the noisy image.
@@ -20,9 +21,10 @@ from torch import Tensor
 
 KINDS = ("linear", "scaled_linear", "quadratic", "sigmoid", "cosine")
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
+SMALLEST_ALPHA = 2.0**-24  # where σ is needed, as in diffusers: at ᾱ = 0, it would be infinite; this makes it 4096
 
 # The published end points (β_0, β_{T-1}) of each kind, for T = 1000.
-_ENDS = {
+ENDS = {
     "linear": (1e-4, 0.02),  # Ho et al. 2020
     "scaled_linear": (0.00085, 0.012),  # Rombach et al. 2022: Stable Diffusion 1.x and 2.x
     "quadratic": (1e-4, 0.02),  # the same curve as scaled_linear between DDPM's ends
@@ -35,7 +37,8 @@ class NoiseSchedule:
     """The amounts of noise of a diffusion process with T steps.
 
     Args:
-        alphas_cumprod: ᾱ_t for t = 0..T-1, never rising, each in [0, 1]; a tensor or a list of length T >= 1.
+        alphas_cumprod: ᾱ_t for t = 0..T-1, never rising, each in [0, 1], only the last may be 0; a tensor or a list of
+            length T >= 1.
 
     Raises:
         ValueError: if ``alphas_cumprod`` is not such a list.
@@ -44,11 +47,14 @@ class NoiseSchedule:
     alphas_cumprod: Tensor
 
     def __post_init__(self) -> None:
-        a = torch.as_tensor(self.alphas_cumprod, dtype=torch.float32)
+        a = torch.as_tensor(self.alphas_cumprod).cpu().float()
         if a.ndim != 1 or a.numel() == 0:
             raise ValueError(f"alphas_cumprod must be a list of numbers, one per step, not of shape {tuple(a.shape)}")
         if not ((a >= 0) & (a <= 1)).all() or (a.diff() > 0).any():
             raise ValueError("alphas_cumprod must lie in [0, 1] and never rise from one step to the next")
+        if (a[:-1] == 0).any():
+            first = (a == 0).nonzero()[0].item()
+            raise ValueError(f"step {first} of {len(a)} is pure noise already (ᾱ = 0); only the last may be")
         object.__setattr__(self, "alphas_cumprod", a)
 
     @classmethod
@@ -80,8 +86,8 @@ class NoiseSchedule:
                 raise ValueError("the cosine schedule has no beta_start or beta_end")
             betas = _cosine_betas(num_steps)
         else:
-            start = _ENDS[kind][0] if beta_start is None else beta_start
-            end = _ENDS[kind][1] if beta_end is None else beta_end
+            start = ENDS[kind][0] if beta_start is None else beta_start
+            end = ENDS[kind][1] if beta_end is None else beta_end
             if not 0 < start < 1 or not 0 < end < 1:
                 raise ValueError(f"beta_start and beta_end must lie between 0 and 1, not {start} and {end}")
             betas = _betas_between(kind, start, end, num_steps)
@@ -117,7 +123,7 @@ class NoiseSchedule:
         # Shift so that the last is 0, then stretch so that the first is unchanged.
         return NoiseSchedule(((root - last) * first / (first - last)).square())
 
-    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
+    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor | float) -> Tensor:
         """Jump straight to step ``t`` of the forward process.
 
         x_t = sqrt(ᾱ_t) x_0 + sqrt(1 - ᾱ_t) ε          (Ho et al. 2020, eq. 4)
@@ -125,18 +131,18 @@ class NoiseSchedule:
         Args:
             x0: clean images in [-1, 1] or scaled latents, (B, C, H, W).
             noise: ε ~ N(0, I), same shape as ``x0``.
-            t: integer steps in [0, T), (B,), or one step for all.
+            t: steps in [0, T), (B,), or one step for all; a fractional one lies between two (see `at`).
 
         Returns:
             Noisy images, same shape as ``x0``.
 
         Raises:
-            ValueError: if a step is outside [0, T).
+            ValueError: if a step is outside [0, T), or ``x0`` holds integers (as do all methods below).
         """
         root_a, root_1a = self._roots(t, like=x0)
         return root_a * x0 + root_1a * noise
 
-    def target(self, x0: Tensor, noise: Tensor, t: Tensor | int, prediction_type: str = "epsilon") -> Tensor:
+    def target(self, x0: Tensor, noise: Tensor, t: Tensor | float, prediction_type: str = "epsilon") -> Tensor:
         """What the network should predict when given ``add_noise(x0, noise, t)``.
 
         "epsilon": ε.   "sample": x_0.   "v_prediction": v = sqrt(ᾱ_t) ε - sqrt(1 - ᾱ_t) x_0
@@ -162,7 +168,7 @@ class NoiseSchedule:
                 return x0
         raise _unknown_prediction(prediction_type)
 
-    def to_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor | int, prediction_type: str = "epsilon") -> Tensor:
+    def to_x0(self, prediction: Tensor, x_t: Tensor, t: Tensor | float, prediction_type: str = "epsilon") -> Tensor:
         """The clean image that a prediction at ``x_t`` implies.
 
         Each line is x_t = sqrt(ᾱ_t) x_0 + sqrt(1 - ᾱ_t) ε solved for x_0. From ε this divides by sqrt(ᾱ_t): where
@@ -190,7 +196,7 @@ class NoiseSchedule:
                 return prediction
         raise _unknown_prediction(prediction_type)
 
-    def to_noise(self, prediction: Tensor, x_t: Tensor, t: Tensor | int, prediction_type: str = "epsilon") -> Tensor:
+    def to_noise(self, prediction: Tensor, x_t: Tensor, t: Tensor | float, prediction_type: str = "epsilon") -> Tensor:
         """The noise that a prediction at ``x_t`` implies: the companion of ``to_x0``, same arguments and errors.
 
         From x_0 this divides by sqrt(1 - ᾱ_t): where ᾱ_t = 1 there is no noise to find and the result is not finite.
@@ -205,12 +211,26 @@ class NoiseSchedule:
                 return (x_t - root_a * prediction) / root_1a
         raise _unknown_prediction(prediction_type)
 
-    def _roots(self, t: Tensor | int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(ᾱ_t) and sqrt(1 - ᾱ_t), (B, 1, 1, 1), with the dtype and device of ``like``."""
-        t = torch.as_tensor(t, device=like.device)
-        if ((t < 0) | (t >= len(self))).any():
+    def at(self, t: Tensor | float) -> Tensor:
+        """ᾱ at steps ``t``, of the same shape; between two steps, σ = sqrt(1/ᾱ - 1) is interpolated, as in diffusers.
+
+        Raises:
+            ValueError: if a step is outside [0, T).
+        """
+        t = torch.as_tensor(t)
+        if ((t < 0) | (t > len(self) - 1)).any():
             raise ValueError(f"steps must be in [0, {len(self)}), not from {t.min().item()} to {t.max().item()}")
-        a = self.alphas_cumprod.to(like.device)[t].reshape(-1, *[1] * (like.ndim - 1))  # (B,) -> (B, 1, 1, 1)
+        alphas = self.alphas_cumprod.to(t.device)
+        if not t.is_floating_point() or (t == t.round()).all():
+            return alphas[t.long()]
+        sigmas = (1 / alphas.clamp_min(SMALLEST_ALPHA) - 1).sqrt()
+        return 1 / (1 + torch.lerp(sigmas[t.floor().long()], sigmas[t.ceil().long()], t.frac()).square())
+
+    def _roots(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(ᾱ_t) and sqrt(1 - ᾱ_t), (B, 1, 1, 1), with the dtype and device of ``like``."""
+        if not like.is_floating_point():  # the roots, rounded to integers, would all be 0
+            raise ValueError(f"images must be floats in [-1, 1], not {like.dtype}: for bytes, x / 127.5 - 1")
+        a = self.at(torch.as_tensor(t, device=like.device)).reshape(-1, *[1] * (like.ndim - 1))  # (B,) -> (B, 1, 1, 1)
         a = a.to(torch.promote_types(a.dtype, like.dtype))  # at least float32: half precision rounds 0.9999 to 1
         return a.sqrt().to(like.dtype), (1 - a).sqrt().to(like.dtype)
 
@@ -228,8 +248,10 @@ def stratified_timesteps(n: int, num_steps: int, generator: torch.Generator) -> 
     Returns:
         int64 in [0, T), (n,); each on its own is uniform, and they are in ascending order except for one wrap-around.
     """
-    u = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device)  # float32: neighbours may meet
-    return ((torch.arange(n, device=generator.device) / n + u) % 1 * num_steps).long()
+    device = generator.device
+    dtype = torch.float64 if device.type == "cpu" else torch.float32
+    u = torch.rand(1, generator=generator, dtype=dtype, device=device).cpu().double()  # float32: neighbours may meet
+    return ((torch.arange(n) / n + u) % 1 * num_steps).long().to(device)
 
 
 def _betas_between(kind: str, start: float, end: float, num_steps: int) -> Tensor:

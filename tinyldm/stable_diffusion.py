@@ -1,11 +1,11 @@
-"""The bridge to Stable Diffusion 1.x: its settings, names and files, for the very classes that the course has built.
+"""The bridge to Stable Diffusion 1.x: its settings and its files, for the very classes that the course has built.
 
 Design choices
-- Modules and tensors already have diffusers' names, so that layout is read and written without renaming. The older
-  layout of CompVis, one file for all three models, follows from rules (`compvis_unet_name`, `compvis_vae_name`), not
-  from a list of 1,130 names.
-- A file either fits exactly or is refused: a missing, unexpected or wrongly shaped tensor is named.
-- Only safetensors are read. A ``.ckpt`` is a pickle, which can run arbitrary code when it is opened.
+- A file either fits exactly or is refused: a missing, unexpected or wrongly shaped tensor is named, and so is a file of
+  another kind. Only tensors that are known to be leftovers of training and merging are ignored.
+- Only safetensors are read. A ``.ckpt`` or ``.bin`` is a pickle, which can run arbitrary code when it is opened;
+  `convert_pickle` reads it without running any.
+- What is written has the published layout, so that old and new programs open it.
 
 Rombach et al. 2022; https://github.com/CompVis/stable-diffusion and https://github.com/huggingface/diffusers.
 """
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,38 @@ import torch
 from torch import Tensor, nn
 
 from tinyldm import UserError
-from tinyldm.devices import best_device
+from tinyldm.captions import shorten
+from tinyldm.devices import device_named
 from tinyldm.diffusion import DiffusionConfig
 from tinyldm.pipeline import TextToImage
-from tinyldm.text import MAX_TOKENS, VOCABULARY_SIZE, TextConfig, TextEncoder, clip_tokenizer
+from tinyldm.published import (
+    OWN_KEY,
+    OWN_SETTINGS,
+    SCHEDULES,
+    compvis_unet_name,
+    compvis_vae_name,
+    diffusion_config,
+    read_json,
+    refuse_other_files,
+    refuse_other_folders,
+    text_config,
+    vae_config,
+)
+from tinyldm.schedule import ENDS
+from tinyldm.text import (
+    END,
+    MAX_TOKENS,
+    SPECIAL,
+    START,
+    VOCABULARY_SIZE,
+    TextConfig,
+    TextEncoder,
+    clip_merges,
+    clip_vocabulary,
+)
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig
-from tinyldm.weights import WeightsError, atomic_write
+from tinyldm.weights import WeightsError, atomic_write, blaming, check_settings, read_tensors, without_first_values
 
 SD1_UNET = UNetConfig(
     block_out_channels=(320, 640, 1280, 1280),
@@ -51,70 +77,6 @@ SD1 = DiffusionConfig(
 )
 
 
-# ---------------------------------------------------------------- names
-
-_IN_RESIDUAL_BLOCK = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_IN_VAE = [
-    (r"(en|de)coder\.(down|up)_blocks\.(\d)\.resnets\.", r"\1coder.\2.\3.block."),
-    (r"(en|de)coder\.(down|up)_blocks\.(\d)\.(down|up)samplers\.0", r"\1coder.\2.\3.\4sample"),
-    (r"mid_block\.resnets\.0", "mid.block_1"),
-    (r"mid_block\.resnets\.1", "mid.block_2"),
-    (r"mid_block\.attentions\.0", "mid.attn_1"),
-    (r"attn_1\.group_norm", "attn_1.norm"),
-    (r"attn_1\.to_out\.0", "attn_1.proj_out"),
-    (r"attn_1\.to_([qkv])", r"attn_1.\1"),
-    (r"conv_shortcut", "nin_shortcut"),
-    (r"conv_norm_out", "norm_out"),
-]
-
-
-def compvis_unet_name(name: str, config: UNetConfig) -> str:
-    """The CompVis name of a UNet tensor: all blocks of one direction are numbered consecutively, level after level."""
-    per_level = config.layers_per_block + 1  # on the way down a level's last entry is its Downsample
-    if match := re.match(r"(down|up)_blocks\.(\d)\.(\w+?)s\.(\d)\.(.*)", name):
-        way, level, kind, i, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
-        if kind == "downsampler":
-            return f"input_blocks.{(level + 1) * per_level}.0.op.{rest.removeprefix('conv.')}"
-        if kind == "upsampler":  # comes last in the entry of the level's last residual block
-            attends = config.attention[::-1][level]
-            return f"output_blocks.{level * per_level + per_level - 1}.{1 + attends}.{rest}"
-        entry = level * per_level + i + (way == "down")  # entry 0 of the way down is conv_in
-        return f"{'in' if way == 'down' else 'out'}put_blocks.{entry}.{int(kind == 'attention')}.{_inside(kind, rest)}"
-    if match := re.match(r"mid_block\.(\w+?)s\.(\d)\.(.*)", name):
-        position = 1 if match[1] == "attention" else 2 * int(match[2])
-        return f"middle_block.{position}.{_inside(match[1], match[3])}"
-    for ours, theirs in (
-        ("time_embedding.linear_1", "time_embed.0"),
-        ("time_embedding.linear_2", "time_embed.2"),
-        ("conv_in", "input_blocks.0.0"),
-        ("conv_norm_out", "out.0"),
-        ("conv_out", "out.2"),
-    ):
-        name = name.replace(ours, theirs) if name.startswith(ours + ".") else name
-    return name
-
-
-def _inside(kind: str, rest: str) -> str:
-    part, _, end = rest.partition(".")
-    return f"{_IN_RESIDUAL_BLOCK[part]}.{end}" if kind == "resnet" else rest
-
-
-def compvis_vae_name(name: str, config: VAEConfig) -> str:
-    """The CompVis name of an autoencoder tensor; on the way up, levels are numbered from the finest."""
-    top = len(config.block_out_channels) - 1
-    name = re.sub(r"up_blocks\.(\d)", lambda found: f"up_blocks.{top - int(found[1])}", name)
-    for ours, theirs in _IN_VAE:
-        name = re.sub(ours, theirs, name)
-    return name
-
-
 def _compvis_names(pipeline: TextToImage) -> dict[str, dict[str, str]]:
     """For each model of a pipeline, its tensors' names here and in a CompVis file."""
     rules = {
@@ -128,13 +90,20 @@ def _compvis_names(pipeline: TextToImage) -> dict[str, dict[str, str]]:
 
 
 def _modules(pipeline: TextToImage) -> dict[str, nn.Module]:
-    return {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder.model}
+    return {"unet": pipeline.unet, "vae": pipeline.vae, "text_encoder": pipeline.text_encoder}
 
 
 # ---------------------------------------------------------------- loading
 
-_LEFTOVERS = re.compile(r"model_ema\.|.*position_ids$|(alphas|betas|sqrt|log|posterior|lvlb)[^.]*$")  # from training
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+# Tensors that belong to no model: of training (noise schedule, average, losses), of merging, of the other half of CLIP.
+_LEFTOVERS = re.compile(
+    r"(.*\.)?(model_ema|loss|optimizer|vision_model|visual_projection|embedding_manager)\."
+    r"|(.*\.)?(position_ids|logit_scale|logvar|scale_factor|global_step|text_projection(\.weight)?)$"
+    r"|(.*\.)?(alphas|betas|sqrt_|log_one_minus|posterior_|lvlb_)[^.]*$"
+)
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}  # the 2022 autoencoder's
+_CLIP = "cond_stage_model.transformer."
+_PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 
 
 def load_stable_diffusion(
@@ -142,61 +111,94 @@ def load_stable_diffusion(
 ) -> TextToImage:
     """Stable Diffusion 1.x, or what `save_diffusers` and `save_compvis` wrote, as the course's own pipeline.
 
+    Where a folder asks for something that is done in another way here, such as a sampler, a warning says so.
+
     Args:
-        path: a folder in diffusers' layout, or one ``.safetensors`` file in CompVis' layout.
+        path: a folder in diffusers' layout, or one ``.safetensors`` file in CompVis' layout; a ``.yaml`` of the same
+            name beside it may say that it predicts v (``parameterization: "v"``).
         device: by default a GPU if there is one.
-        dtype: by default float16 on a GPU (so that it fits into 16 GB) and float32 elsewhere.
+        dtype: by default float16 on a CUDA GPU (so that it fits into 16 GB) and float32 elsewhere.
 
     Raises:
-        WeightsError: if a part is missing, is not safetensors, or does not fit; the message names it.
+        WeightsError: if a part is missing, is not safetensors, or does not fit, or if it is another kind of model; the
+            message names file and tensor or setting.
     """
     path = Path(path)
-    device = torch.device(device or best_device())
+    device = device_named(device)
     dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-    pipeline, tensors = _from_folder(path) if path.is_dir() else _from_file(path)
+    try:
+        pipeline, tensors = _from_folder(path) if path.is_dir() else _from_file(path)
+    except OSError as error:  # of a folder that may not be opened
+        raise WeightsError(f"cannot read {error.filename or path}: {error.strerror}") from error
     for name, model in _modules(pipeline).items():
-        _fill(model, tensors[name], f"{path}: {name}", dtype)
+        with blaming(path):
+            _fill(model, tensors[name], f"{path}: {name}", dtype)
         model.to(device).eval().requires_grad_(False)
     return pipeline
 
 
 def _from_file(path: Path) -> tuple[TextToImage, dict[str, dict[str, Tensor]]]:
     everything, metadata = _read(path)
-    settings = json.loads(metadata["tinyldm"]) if "tinyldm" in metadata else {}
-    pipeline = _empty(
-        DiffusionConfig(**settings["diffusion"]) if settings else SD1,
-        VAEConfig(**settings["vae"]) if settings else SD1_VAE,
-        TextConfig(**settings["text"]) if settings else SD1_TEXT,
-    )
+    refuse_other_files(path, everything)
+    everything = {_with_prefix(name): value for name, value in everything.items()}
+    with blaming(path):
+        settings = json.loads(metadata.get("tinyldm", "{}"))
+        pipeline = _empty(
+            DiffusionConfig(**settings["diffusion"]) if settings else _sd1_beside(path),
+            VAEConfig(**settings["vae"]) if settings else SD1_VAE,
+            TextConfig(**settings["text"]) if settings else SD1_TEXT,
+        )
     tensors = {}
     for part, names in _compvis_names(pipeline).items():
         tensors[part] = {ours: everything.pop(theirs) for ours, theirs in names.items() if theirs in everything}
         missing = next((theirs for ours, theirs in names.items() if ours not in tensors[part]), None)
+        if part != "unet" and not tensors[part]:
+            name = "autoencoder (VAE)" if part == "vae" else "text encoder"
+            raise WeightsError(f"{path} has no {name}: get a version of the model that has all three parts")
         if missing:
             raise WeightsError(f"{path}: no tensor {missing}; is it a Stable Diffusion 1.x checkpoint?")
     left = next((name for name in everything if not _LEFTOVERS.match(name)), None)
     if left:
-        raise WeightsError(f"{path}: tensor {left} has no place in Stable Diffusion 1.x")
+        raise WeightsError(f"{path}: tensor {shorten(left, 200)} has no place in Stable Diffusion 1.x")
     return pipeline, tensors
 
 
+def _sd1_beside(path: Path) -> DiffusionConfig:
+    """Stable Diffusion 1.x, predicting v if the .yaml of the same name says so, as AUTOMATIC1111's web UI has it."""
+    beside = path.with_suffix(".yaml")
+    text = beside.read_text("utf-8", "replace") if beside.is_file() else ""
+    predicts_v = re.search(r"""^[ \t]*parameterization:[ \t]*["']?v["']?[ \t\r]*(#|$)""", text, re.MULTILINE)
+    return replace(SD1, prediction_type="v_prediction") if predicts_v else SD1
+
+
+def _with_prefix(name: str) -> str:
+    """The text encoder's names, which some files (NovelAI's) have without ``text_model.``."""
+    rest = name.removeprefix(_CLIP)
+    inside = name.startswith(_CLIP) and rest.startswith(("embeddings.", "encoder.", "final_layer_norm."))
+    return f"{_CLIP}text_model.{rest}" if inside else name
+
+
 def _from_folder(path: Path) -> tuple[TextToImage, dict[str, dict[str, Tensor]]]:
-    pipeline = _empty(_diffusion_config(path), _vae_config(path), _text_config(path))
-    tensors = {name: _read_part(path / name)[0] for name in _modules(pipeline)}
-    for old, new in _OLD_ATTENTION.items():  # the 2022 autoencoder has these names for its attention
+    refuse_other_folders(path)
+    config, vae, text = diffusion_config(path, SD1), vae_config(path), text_config(path)
+    with blaming(path):
+        pipeline = _empty(config, vae, text)
+    tensors = {name: _read_part(path / name) for name in _modules(pipeline)}
+    for old, new in _OLD_ATTENTION.items():
         tensors["vae"] = {re.sub(rf"\.{old}\.", f".{new}.", name): value for name, value in tensors["vae"].items()}
-    own = pipeline.text_encoder.model.state_dict()
-    prefix = "text_model." if next(iter(own)).startswith("text_model.") else ""  # some versions of transformers have it
-    tensors["text_encoder"] = {
-        prefix + name.removeprefix("text_model."): value for name, value in tensors["text_encoder"].items()
+    tensors["text_encoder"] = {  # some versions of transformers leave the prefix out
+        f"text_model.{name.removeprefix('text_model.')}": value
+        for name, value in tensors["text_encoder"].items()
+        if not _LEFTOVERS.match(name)
     }
     return pipeline, tensors
 
 
 def _empty(config: DiffusionConfig, vae: VAEConfig, text: TextConfig) -> TextToImage:
-    with torch.device("meta"):  # no memory, no initial values: the file's tensors take their place
-        unet, autoencoder = UNet(config.unet), VAE(vae)
-    return TextToImage(autoencoder, TextEncoder(text), unet, config)
+    for settings in (config, vae, text):
+        check_settings(settings)
+    with without_first_values():
+        return TextToImage(VAE(vae), TextEncoder(text), UNet(config.unet), config)
 
 
 def _fill(model: nn.Module, tensors: dict[str, Tensor], source: str, dtype: torch.dtype) -> None:
@@ -205,99 +207,136 @@ def _fill(model: nn.Module, tensors: dict[str, Tensor], source: str, dtype: torc
     if missing := next((name for name in wanted if name not in tensors), None):
         raise WeightsError(f"{source} has no tensor {missing} of shape {tuple(wanted[missing].shape)}")
     if left := next((name for name in tensors if name not in wanted), None):
-        raise WeightsError(f"{source} has a tensor {left} that belongs nowhere")
+        raise WeightsError(f"{source} has a tensor {shorten(left, 200)} that belongs nowhere")
     for name, value in tensors.items():
-        if value.ndim == 4 and wanted[name].ndim == 2 and value.shape[2:] == (1, 1):
-            value = tensors[name] = value[:, :, 0, 0]  # a linear layer written as a 1x1 convolution
-        if value.shape != wanted[name].shape:
-            shapes = f"{tuple(value.shape)} instead of {tuple(wanted[name].shape)}"
-            raise WeightsError(f"{source}: tensor {name} has shape {shapes}")
+        shape = wanted[name].shape
+        if {value.ndim, len(shape)} == {2, 4} and value.numel() == shape.numel() and value.shape[:2] == shape[:2]:
+            value = tensors[name] = value.reshape(shape)  # a linear layer is a 1x1 convolution
+        if value.shape != shape:
+            raise WeightsError(f"{source}: tensor {name} has shape {tuple(value.shape)} instead of {tuple(shape)}")
+        if not value.is_floating_point():
+            raise WeightsError(f"{source}: tensor {name} is {value.dtype}; only floating point is read")
     model.load_state_dict({name: value.to(dtype) for name, value in tensors.items()}, assign=True)
 
 
-def _read_part(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    names = ("diffusion_pytorch_model", "diffusion_pytorch_model.fp16", "model", "model.fp16")
-    found = next((folder / f"{name}.safetensors" for name in names if (folder / f"{name}.safetensors").is_file()), None)
-    return _read(found or folder / f"{names[0]}.safetensors")
+def _read_part(folder: Path) -> dict[str, Tensor]:
+    """All tensors of a part of a folder: of one file, or of several with an index."""
+    tensors: dict[str, Tensor] = {}
+    for path in _weights_of(folder):
+        tensors |= _read(path)[0]
+    return tensors
+
+
+def _weights_of(folder: Path) -> list[Path]:
+    """The safetensors of a part; of several versions, the plain one, then half precision."""
+    files = sorted(folder.glob("*.safetensors"))
+    for ending in (".safetensors", ".fp16.safetensors"):
+        for name in ("diffusion_pytorch_model", "model", "pytorch_model"):
+            if (whole := folder / f"{name}{ending}") in files:
+                return [whole]
+    for index in sorted(folder.glob("*.safetensors.index*.json"), key=lambda path: len(path.name)):
+        shards = read_json(index).get("weight_map")
+        names = shards.values() if isinstance(shards, dict) else [None]
+        if not all(isinstance(name, str) and Path(name).name == name and name.isprintable() for name in names):
+            raise WeightsError(f"{index}: weight_map must give the file in this folder for each tensor")
+        return [folder / name for name in sorted(set(names))]
+    shards_alone = [path for path in files if re.search(r"-\d{5}-of-\d{5}\.safetensors$", path.name)]
+    if shards_alone or len(files) == 1:
+        return shards_alone or files
+    if len(files) > 1:
+        raise WeightsError(f"{folder} has {' and '.join(path.name for path in files)}: remove all but one")
+    for pickle in sorted(path for path in folder.glob("*") if path.suffix in _PICKLES):
+        return [pickle]
+    if next(folder.glob("*.msgpack"), None):
+        raise WeightsError(f"{folder} has weights for Flax only; the same model is published for PyTorch, too")
+    return [folder / "diffusion_pytorch_model.safetensors"]
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a safetensors file, and its metadata."""
-    from safetensors import SafetensorError, safe_open
+    """All tensors of a safetensors file, and its metadata; other kinds of file get advice."""
+    with suppress(OSError):  # `read_tensors` says why it cannot be opened
+        if path.is_file():  # a pipe would never end
+            with path.open("rb") as opened:
+                _check_kind(path, opened.read(20))
+    tensors, metadata = read_tensors(path)
+    return {_plain(name): value for name, value in tensors.items()}, metadata
 
-    if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
+
+def _check_kind(path: Path, start: bytes) -> None:
+    """Refuse what is often found in the place of a safetensors file, whatever its name; ``start`` is how it begins."""
+    if start.startswith((b"PK\3\4", b"\x80\2")) and start[8:9] != b"{":  # where a safetensors file's names begin
         raise WeightsError(
-            f"{path} is a pickle, which can run arbitrary code when it is opened. Convert it where that is safe: "
-            "safetensors.torch.save_file(torch.load(path, weights_only=True)['state_dict'], 'model.safetensors')"
+            f"{path} is a pickle, which can run code when it is opened: `tinyldm convert {path}` makes a "
+            "safetensors file of it without running any"
         )
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}")
+    if start.startswith(b"version https://git"):
+        raise WeightsError(f"{path} only stands for a file that Git LFS has: get it with `git lfs pull` in its folder")
+    if start.lstrip().startswith(b"<"):
+        raise WeightsError(f"{path} is a web page, not weights: download the file again")
+
+
+def _plain(name: str) -> str:
+    """A tensor's name without what wrappers put in front (`torch.compile`, `DataParallel`)."""
+    return name.replace("_orig_mod.", "").removeprefix("module.")
+
+
+def convert_pickle(path: str | Path, out: str | Path | None = None) -> Path:
+    """Copy the tensors of a ``.ckpt`` or ``.bin`` into a safetensors file, running no code from it.
+
+    PyTorch builds only tensors and plain containers from it; objects of other classes, as a trainer's own, are replaced
+    by empty ones.
+
+    Args:
+        path: what ``torch.save`` wrote: a dictionary of tensors, or one that has it under "state_dict".
+        out: by default the same name, ending in .safetensors (or -converted.safetensors, if it ended so already).
+
+    Returns:
+        The path of the new file.
+
+    Raises:
+        WeightsError: if it cannot be read, or has no tensors by name.
+        UserError: if the new file exists already, or cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if out is None:
+        named = path.suffix == ".safetensors"  # as some pickles are, too
+        out = path.with_name(f"{path.stem}{'-converted' * named}.safetensors")
+    out = Path(out)
+    if out.exists():
+        raise UserError(f"{out} already exists: remove it, or choose another name")
     try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error})") from error
+        with path.open("rb") as file, torch.serialization.safe_globals(_stand_ins(path)):
+            content = torch.load(file, map_location="cpu", weights_only=True)  # a file: its name may mislead
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # of any kind, depending on what is in the file
+        raise WeightsError(f"{path} is not a readable checkpoint ({' '.join(str(error).split())[:200]})") from error
+    state = content.get("state_dict", content) if isinstance(content, dict) else {}
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise WeightsError(f"{path} has no tensors by name")
+    with atomic_write(out) as unfinished:  # cloned: safetensors refuses tensors that share their memory
+        save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, unfinished)
+    return out
 
 
-# ---------------------------------------------------------------- settings, as diffusers writes them
+class _StandIn:
+    """Takes the place of an object of a class that a checkpoint names."""
 
-_BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-_TOKENS = {"vocab_size": VOCABULARY_SIZE, "max_position_embeddings": MAX_TOKENS}
-_SAMPLING = ("sampler", "num_inference_steps", "guidance_scale", "guidance_below", "guidance_rescale")
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
-def _read_settings(path: Path, fixed: dict | None = None) -> dict:
-    """Read a JSON file; the settings in ``fixed``, where present, must have these values."""
+def _stand_ins(path: Path) -> list[Any]:
+    """For each class that a checkpoint names and PyTorch does not trust, a harmless one."""
     try:
-        settings = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path} cannot be read ({error})") from error
-    for name, value in (fixed or {}).items():
-        if settings.get(name, value) != value:
-            raise WeightsError(f"{path}: {name} is {settings[name]!r}; Stable Diffusion 1.x has {value!r}")
-    return settings
-
-
-def _diffusion_config(path: Path) -> DiffusionConfig:
-    unet = _read_settings(path / "unet" / "config.json", {"use_linear_projection": False, "class_embed_type": None})
-    if not isinstance(unet["attention_head_dim"], int):
-        raise WeightsError(f"{path}: the number of heads differs by level, as in Stable Diffusion 2 or later")
-    noise = _read_settings(path / "scheduler" / "scheduler_config.json", {"num_train_timesteps": 1000, **_BETAS})
-    if noise.get("timestep_spacing", "leading") not in ("leading", "trailing"):
-        raise WeightsError(f"{path}: unknown timestep_spacing {noise['timestep_spacing']!r}")
-    own = path / "tinyldm.json"  # sampling settings for which diffusers has no name
-    return DiffusionConfig(
-        UNetConfig(
-            unet["in_channels"],
-            unet["out_channels"],
-            unet["block_out_channels"],
-            unet["layers_per_block"],
-            tuple(kind.startswith("CrossAttn") for kind in unet["down_block_types"]),
-            unet["attention_head_dim"],  # despite its name, the number of heads in diffusers too
-            unet["cross_attention_dim"],
-            unet.get("norm_num_groups", 32),
-        ),
-        unet["sample_size"],
-        zero_terminal_snr=noise.get("rescale_betas_zero_snr", False),
-        prediction_type=noise.get("prediction_type", "epsilon"),
-        spacing=noise.get("timestep_spacing", "leading"),
-        steps_offset=noise.get("steps_offset", 0) if noise.get("timestep_spacing") != "trailing" else 0,
-        set_alpha_to_one=noise.get("set_alpha_to_one", True),
-        **(_read_settings(own) if own.is_file() else {name: getattr(SD1, name) for name in _SAMPLING}),
-    )
-
-
-def _vae_config(path: Path) -> VAEConfig:
-    vae = _read_settings(path / "vae" / "config.json")
-    sizes = {"norm_num_groups": vae.get("norm_num_groups", 32), "scaling_factor": vae.get("scaling_factor", 0.18215)}
-    return VAEConfig(
-        vae["in_channels"], vae["latent_channels"], vae["block_out_channels"], vae["layers_per_block"], **sizes
-    )
-
-
-def _text_config(path: Path) -> TextConfig:
-    text = _read_settings(path / "text_encoder" / "config.json", {"hidden_act": "quick_gelu", **_TOKENS})
-    return TextConfig(**{name: text[name] for name in asdict(SD1_TEXT)})
+        with path.open("rb") as file:
+            names = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except Exception:  # of an older format, or no checkpoint at all: loading it says more
+        return []
+    return [(type(name, (_StandIn,), {}), name) for name in names]
 
 
 # ---------------------------------------------------------------- saving
@@ -338,13 +377,15 @@ def save_diffusers(pipeline: TextToImage, folder: str | Path) -> None:
     """Write a folder that ``diffusers.StableDiffusionPipeline.from_pretrained`` opens.
 
     Raises:
-        UserError: if the folder exists and is not empty, or the noise schedule is not Stable Diffusion's.
+        UserError: if the folder exists and is not empty, or diffusers cannot have this noise schedule or spacing.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) or folder.samefile(".")):
         raise UserError(f"{folder} already exists: choose a new folder")
-    if pipeline.config.schedule_kind != _BETAS["beta_schedule"]:
-        raise UserError(f"schedule {pipeline.config.schedule_kind!r} is not Stable Diffusion's")
+    if pipeline.config.schedule_kind not in SCHEDULES.values():
+        raise UserError(f"diffusers has no schedule {pipeline.config.schedule_kind!r}")
+    if pipeline.config.spacing == "leading" and pipeline.config.steps_offset != 1:
+        raise UserError(f"diffusers' steps_offset is always 1, not {pipeline.config.steps_offset}")
     with atomic_write(folder) as unfinished:
         _write_folder(pipeline, unfinished)
 
@@ -353,24 +394,55 @@ def _write_folder(pipeline: TextToImage, folder: Path) -> None:
     from safetensors.torch import save_file
 
     config = pipeline.config
-    for name, model, settings in (
-        ("unet", pipeline.unet, _unet_settings(config)),
-        ("vae", pipeline.vae, _vae_settings(pipeline)),
+    for name, file, settings in (
+        ("unet", "diffusion_pytorch_model", _unet_settings(config)),
+        ("vae", "diffusion_pytorch_model", _vae_settings(pipeline)),
+        ("text_encoder", "model", _text_settings(pipeline.text_encoder.config)),
     ):
         (folder / name).mkdir(parents=True)
+        model = _modules(pipeline)[name]
         state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-        save_file(state, folder / name / "diffusion_pytorch_model.safetensors", {"format": "pt"})
+        save_file(state, folder / name / f"{file}.safetensors", {"format": "pt"})
         _write_json(folder / name / "config.json", settings)
-    pipeline.text_encoder.model.save_pretrained(folder / "text_encoder")
-    clip_tokenizer().save_pretrained(folder / "tokenizer")
+    _write_tokenizer(folder / "tokenizer")
     (folder / "scheduler").mkdir()
     _write_json(folder / "scheduler" / "scheduler_config.json", _scheduler_settings(config))
-    _write_json(folder / "model_index.json", _MODEL_INDEX)
-    _write_json(folder / "tinyldm.json", {name: getattr(config, name) for name in _SAMPLING})
+    text_class = _text_settings(pipeline.text_encoder.config)["architectures"][0]
+    _write_json(folder / "model_index.json", _MODEL_INDEX | {"text_encoder": ["transformers", text_class]})
 
 
 def _write_json(path: Path, settings: dict) -> None:
-    path.write_text(json.dumps(settings, indent=2) + "\n")
+    path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+
+
+def _write_tokenizer(folder: Path) -> None:
+    """CLIP's vocabulary in the files that every version of transformers reads."""
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(clip_vocabulary(), ensure_ascii=False), "utf-8")
+    merges = "\n".join(["#version: 0.2", *map(" ".join, clip_merges())])
+    (folder / "merges.txt").write_text(merges + "\n", "utf-8")
+    start, end = SPECIAL
+    names = {"bos_token": start, "eos_token": end, "unk_token": end, "pad_token": end}
+    _write_json(folder / "special_tokens_map.json", names)
+    more = {"model_max_length": MAX_TOKENS, "do_lower_case": True, "errors": "replace", "add_prefix_space": False}
+    _write_json(folder / "tokenizer_config.json", {"tokenizer_class": "CLIPTokenizer", **more, **names})
+
+
+def _text_settings(config: TextConfig) -> dict[str, Any]:
+    settings = asdict(config)
+    suffix = "WithProjection" * settings.pop("with_projection")
+    return {
+        "architectures": [f"CLIPTextModel{suffix}"],
+        "model_type": "clip_text_model",
+        "vocab_size": VOCABULARY_SIZE,
+        "max_position_embeddings": MAX_TOKENS,
+        "bos_token_id": START,
+        "eos_token_id": END,
+        "pad_token_id": END,
+        "attention_dropout": 0.0,
+        "torch_dtype": "float32",
+        **settings,
+    }
 
 
 def _unet_settings(config: DiffusionConfig) -> dict:
@@ -410,18 +482,20 @@ def _vae_settings(pipeline: TextToImage) -> dict:
 
 
 def _scheduler_settings(config: DiffusionConfig) -> dict:
+    start, end = ENDS.get(config.schedule_kind, ENDS["scaled_linear"])  # cosine has none, and diffusers ignores them
     return {
         "_class_name": "DDIMScheduler",
         "num_train_timesteps": 1000,
-        **_BETAS,
+        "beta_schedule": next(theirs for theirs, ours in SCHEDULES.items() if ours == config.schedule_kind),
+        "beta_start": start,
+        "beta_end": end,
         "clip_sample": False,
         "prediction_type": config.prediction_type,
         "rescale_betas_zero_snr": config.zero_terminal_snr,
         "timestep_spacing": config.spacing,
-        "steps_offset": config.steps_offset
-        if config.spacing == "leading"
-        else 1,  # otherwise unused; diffusers expects 1
+        "steps_offset": 1,  # what diffusers' pipelines insist on; only "leading" uses it
         "set_alpha_to_one": config.set_alpha_to_one,
+        OWN_KEY: {name: getattr(config, name) for name in OWN_SETTINGS},
     }
 
 

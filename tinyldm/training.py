@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import io
 import itertools
 import math
+import os
+import re
 import signal
 import threading
 import time
@@ -30,7 +33,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from tinyldm import UserError
-from tinyldm.devices import best_device, best_precision
+from tinyldm.devices import best_device, best_precision, checked_seed
 from tinyldm.weights import atomic_write
 
 
@@ -77,7 +80,8 @@ class TrainSettings:
     restarts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        at_least = {"steps": 1, "batch_size": 1, "warmup": 0, "weight_decay": 0, "seed": 0}
+        object.__setattr__(self, "seed", checked_seed(self.seed))
+        at_least = {"steps": 1, "batch_size": 1, "warmup": 0, "weight_decay": 0}
         for name, least in at_least.items():
             if not least <= getattr(self, name) < 2**63:  # false for nan, too
                 raise UserError(f"{name} must be at least {least} and finite, not {getattr(self, name)}")
@@ -252,13 +256,25 @@ def progress(steps: Iterable[Record], total: int, description: str) -> Iterator[
             yield step
 
 
+_OF_MANY_PROCESSES = re.compile(r"(LOCAL_)?RANK|WORLD_SIZE|(OMPI_COMM_WORLD|PMI|MPI|MV2_COMM_WORLD)_?\w*")
+
+
 def _accelerator(precision: str) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state()  # else a second training in this process could not have another precision
     atexit.register(_leave_group)
-    return Accelerator(mixed_precision=precision, cpu=best_device().type == "cpu")
+    names = [name for name in os.environ if _OF_MANY_PROCESSES.fullmatch(name)]  # a cluster may set them, too
+    try:
+        return Accelerator(mixed_precision=precision, cpu=best_device().type == "cpu")
+    except ValueError as error:
+        if not names:
+            raise
+        raise UserError(
+            f"the environment names other processes of this training, which cannot be found ({error}): start them "
+            f"with torchrun, or unset {', '.join(names)} to train with one"
+        ) from error
 
 
 def _leave_group() -> None:
@@ -323,8 +339,10 @@ class Checkpoint:
             return
         state = {"run": dict(self.run), "done": done, "seconds": seconds}
         state["parts"] = {name: part.state_dict() for name, part in self.parts.items()}
-        with atomic_write(self.path) as unfinished, unfinished.open("wb") as file:
-            torch.save(state, file)
+        content = io.BytesIO()  # PyTorch hides why a file could not be written
+        torch.save(state, content)
+        with atomic_write(self.path) as unfinished:
+            unfinished.write_bytes(content.getbuffer())
 
     def load(self) -> tuple[int, float]:
         """Load the parts if the file exists; the steps done and the seconds they took, or (0, 0.0).

@@ -192,8 +192,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """(B, N, channels), and (B, M, context_dim) to attend to instead of ``x`` itself -> (B, N, channels)."""
         source = x if context is None else context
-        q, k, v = self._split(self.to_q(x)), self._split(self.to_k(source)), self._split(self.to_v(source))
-        h = _attend(q, k, v)
+        q, k, v = (split_heads(h, self.heads) for h in (self.to_q(x), self.to_k(source), self.to_v(source)))
+        h = dot_product_attention(q, k, v)
         return self.to_out[0](h.transpose(1, 2).flatten(2))  # (B, heads, N, d) -> (B, N, heads*d)
 
     def attention_map(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -202,19 +202,30 @@ class Attention(nn.Module):
         Returns:
             Weights in [0, 1] that sum to 1 over the last axis, (B, heads, N, M).
         """
-        q, k = self._split(self.to_q(x)), self._split(self.to_k(x if context is None else context))
+        source = x if context is None else context
+        q, k = split_heads(self.to_q(x), self.heads), split_heads(self.to_k(source), self.heads)
         return torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), dim=-1)
 
-    def _split(self, h: Tensor) -> Tensor:
-        return h.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, N, heads*d) -> (B, heads, N, d)
+
+def split_heads(h: Tensor, heads: int) -> Tensor:
+    """Give each head its share of the channels: (B, N, heads*d) -> (B, heads, N, d)."""
+    return h.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V; half precision goes through float32 on CPUs, whose bfloat16 backward pass is slow."""
+def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V; half precision goes through float32 on CPUs, whose bfloat16 backward pass is slow.
+
+    Args:
+        q, k, v: queries (B, heads, N, d), keys and values (B, heads, M, d).
+        causal: whether position n sees only positions 0 to n; then N = M.
+
+    Returns:
+        (B, heads, N, d).
+    """
     if q.device.type != "cpu" or q.dtype not in (torch.bfloat16, torch.float16):
-        return F.scaled_dot_product_attention(q, k, v)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(v.dtype)
+        return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=causal).to(v.dtype)
 
 
 class GEGLU(nn.Module):

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.devices import device_of
+from tinyldm.devices import device_of, seeded_generator
 from tinyldm.unet import Attention, Downsample, ResidualBlock, Upsample
 from tinyldm.weights import load_into
 
@@ -281,7 +281,7 @@ class VAE(nn.Module):
 
         ``size`` is the height and width of the latents.
         """
-        generator, device = torch.Generator().manual_seed(seed), device_of(self)
+        generator, device = seeded_generator(seed), device_of(self)
         latents = torch.randn(n, self.config.latent_channels, size, size, generator=generator)
         return torch.cat([self.decode(part.to(device)).clamp(-1, 1) for part in latents.split(250)])
 

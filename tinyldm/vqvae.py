@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.devices import device_of
+from tinyldm.devices import device_of, seeded_generator
 from tinyldm.vae import Decoder, Encoder
 from tinyldm.weights import load_into
 
@@ -72,7 +72,8 @@ class VQVAE(nn.Module):
         channels, layers, groups = config.block_out_channels, config.layers_per_block, config.norm_num_groups
         self.encoder = Encoder(config.in_channels, config.code_dim, channels, layers, groups)
         self.decoder = Decoder(config.code_dim, config.in_channels, channels, layers, groups)
-        self.codebook = nn.Parameter(torch.randn(config.codebook_size, config.code_dim))
+        self.codebook = nn.Parameter(torch.empty(config.codebook_size, config.code_dim))
+        nn.init.normal_(self.codebook)
 
     def code_vectors(self) -> Tensor:
         """The codebook as it is used, (codebook_size, code_dim)."""
@@ -112,7 +113,7 @@ class VQVAE(nn.Module):
         """``n`` new images of random digits, with codes drawn from ``prior``: (n, in_channels, H, W) in [-1, 1]."""
         from tqdm.auto import tqdm
 
-        generator, parts, batch = torch.Generator().manual_seed(seed), [], 250
+        generator, parts, batch = seeded_generator(seed), [], 250
         digits = torch.randint(prior.config.digits, (n,), generator=generator)
         for part in tqdm(digits.split(batch), desc=f"batches of {batch}", disable=not progress):
             codes = prior.sample(part, generator)
@@ -186,7 +187,8 @@ class CodePrior(nn.Module):
         super().__init__()
         self.config = config
         self.token = nn.Embedding(config.codebook_size + config.digits, config.channels)  # codes, then digits
-        self.position = nn.Parameter(0.02 * torch.randn(config.length, config.channels))
+        self.position = nn.Parameter(torch.empty(config.length, config.channels))
+        nn.init.normal_(self.position, std=0.02)
         sizes: dict[str, Any] = {"dim_feedforward": 4 * config.channels, "dropout": 0.0, "activation": "gelu"}
         layer = nn.TransformerEncoderLayer(config.channels, config.heads, batch_first=True, norm_first=True, **sizes)
         self.blocks = nn.TransformerEncoder(layer, config.layers, enable_nested_tensor=False)

@@ -8,24 +8,30 @@ Design choices
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tinyldm import UserError
 
 SHIPPED = Path(__file__).resolve().parent / "pretrained"
-ABANDONED_AFTER = 3600  # seconds; no file of ours takes an hour to write
+MAX_SIZE = 2**16  # no size in a settings file is larger; a typing error must not fill the memory
+MAX_DEPTH = 100  # and nothing has more layers
+ABANDONED_AFTER = 3600  # seconds; no file of ours takes an hour to write, on whatever machine
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -52,13 +58,16 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     from safetensors import SafetensorError
 
     name, path = path, Path(path).absolute()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    folder = path.with_name(f".{path.name}.{_this_machine()}.{os.getpid()}.unfinished")
+    unfinished = folder / path.name  # with room beside it: safetensors writes to a temporary file first
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for abandoned in path.parent.glob(f".{_literally(path.name)}.*.unfinished"):  # by a killed process
+        _remove(folder)  # of a process that had the same number, as the first in a container always has
+        for other in path.parent.glob(f".{_literally(path.name)}.*.unfinished"):
             with suppress(FileNotFoundError):  # another process may be clearing it away, too
-                if time.time() - abandoned.stat().st_mtime > ABANDONED_AFTER:
-                    _remove(abandoned)
+                if _is_abandoned(other):
+                    _remove(other)
+        folder.mkdir()
         yield unfinished
         _settle(unfinished)
         if unfinished.is_dir() and path.is_dir():
@@ -72,7 +81,40 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"cannot write {name}: {reason}") from error
     finally:
-        _remove(unfinished)
+        _remove(folder)
+
+
+def _this_machine() -> str:
+    return platform.node().replace(".", "-")
+
+
+def _is_abandoned(unfinished: Path) -> bool:
+    """Whether the process that was writing it is gone; of another machine's, only its age can tell."""
+    import psutil
+
+    *_, node, number, _ = unfinished.name.split(".")
+    if node == _this_machine() and number.isdigit():
+        return not psutil.pid_exists(int(number))
+    return time.time() - unfinished.stat().st_mtime > ABANDONED_AFTER
+
+
+def check_writable(path: str | Path, megabytes: float = 1) -> Path:
+    """The path, if something of that size could be written to it; to be asked before the work begins.
+
+    Raises:
+        UserError: if not; the message says why.
+    """
+    absolute = Path(path).absolute()
+    nearest = next(parent for parent in [absolute, *absolute.parents] if os.path.exists(parent))
+    folder = nearest.parent if nearest == absolute and nearest.is_file() else nearest
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # asks the system, which knows about read-only disks and owners
+            free = shutil.disk_usage(folder).free / 1e6
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {folder} is not a writable folder ({error.strerror})") from error
+    if free < megabytes:
+        raise UserError(f"cannot write {path}: {free:.0f} MB are free on its disk, {megabytes:.0f} are needed")
+    return Path(path)
 
 
 def _settle(path: Path) -> None:
@@ -87,10 +129,12 @@ def _settle(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    """Remove a file or folder if that is there and can be."""
+    if os.path.isdir(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def _literally(name: str) -> str:
@@ -108,8 +152,19 @@ def save_weights(path: str | Path, state: dict[str, Tensor], settings: Any, **re
 
     half = {name: _half(value.detach().cpu()).contiguous() for name, value in state.items()}
     metadata = {"settings": json.dumps(asdict(settings)), **{key: json.dumps(value) for key, value in record.items()}}
+    metadata["sha256"] = json.dumps(checksum(half, metadata["settings"]))
     with atomic_write(path) as unfinished:
         save_file(half, unfinished, metadata)
+
+
+def checksum(state: dict[str, Tensor], settings: str) -> str:
+    """SHA-256 of settings and tensors: names, types, shapes and values."""
+    total = hashlib.sha256(settings.encode())
+    for name in sorted(state):
+        value = state[name]
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def state_to_save(model: nn.Module) -> dict[str, Tensor]:
@@ -132,21 +187,63 @@ def read_weights(name: str, folder: str | Path | None = None) -> tuple[dict[str,
     Raises:
         WeightsError: if there is no such file, or it is not a complete safetensors file with settings.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = weights_path(name, folder)
-    if not path.is_file():
-        raise WeightsError(f"no weights at {path}: train them with `tinyldm train`, or reinstall tinyldm")
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: _float(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is damaged ({error}): reinstall tinyldm or train it again") from error
+    state, metadata = read_tensors(path, ": train it with `tinyldm train`, or reinstall tinyldm")
     if "settings" not in metadata:
         raise WeightsError(f"{path} does not state its settings: it is not a tinyldm weights file")
     with blaming(path):
-        return state, {key: json.loads(value) for key, value in metadata.items()}
+        record = {key: json.loads(value) for key, value in metadata.items()}
+    found = checksum(state, metadata["settings"])
+    if record.pop("sha256", found) != found:
+        raise WeightsError(f"{path} is damaged (wrong checksum): train it with `tinyldm train`, or reinstall tinyldm")
+    with blaming(path):
+        return {key: _float(value) for key, value in state.items()}, record
+
+
+def read_tensors(path: Path, cure: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file, as they are stored, and its metadata.
+
+    Raises:
+        WeightsError: if it is missing, unreadable or damaged; the message ends with ``cure``.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if not path.is_file():
+            raise WeightsError(f"no weights at {path}{cure}")
+        with path.open("rb"):  # says why it cannot be opened; safetensors says that it is not there
+            pass
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except PermissionError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror}") from error
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is damaged, or no safetensors file ({error}){cure}") from error
+
+
+def check_settings(config: Any) -> None:
+    """Refuse settings, of a file, that are of another kind than their defaults, or would fill the memory.
+
+    Raises:
+        ValueError: with the name of the setting.
+    """
+    for setting in fields(config):
+        value, usual = getattr(config, setting.name), getattr(type(config)(), setting.name)
+        if is_dataclass(value):
+            check_settings(value)
+        elif value is None and "None" in str(setting.type):
+            continue
+        elif not _is_like(value, usual) or ("layers" in setting.name and value > MAX_DEPTH):
+            raise ValueError(f"{setting.name} is {value!r:.80}; it is usually {usual}")
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Whether a setting is of the same kind as the usual one and no larger than any real one."""
+    if isinstance(usual, tuple):
+        return isinstance(value, list | tuple) and len(value) <= MAX_DEPTH and all(_is_like(v, usual[0]) for v in value)
+    if isinstance(usual, bool | str):
+        return type(value) is type(usual)
+    return type(value) in (int, type(usual)) and 0 <= value <= MAX_SIZE
 
 
 def load_into(
@@ -162,11 +259,24 @@ def load_into(
     state, metadata = read_weights(name, folder)
     with blaming(weights_path(name, folder)):
         config = config_class(**metadata["settings"])
-        with torch.device("meta"):  # no initial values: the file's tensors take their place
+        check_settings(config)
+        with without_first_values():
             model = model_class(config)
         load: Callable[..., Any] = getattr(model, "load_weights", partial(model.load_state_dict, assign=True))
         load(state)
     return model.eval().requires_grad_(False)
+
+
+class without_first_values(TorchFunctionMode):
+    """Within this context new layers keep whatever is in their memory, since a file's tensors will take its place.
+
+    Building on the "meta" device would do the same, but makes torch import its compiler: a second, and 200 MB.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        fills = func.__name__ in ("normal_", "uniform_", "zero_", "fill_", "kaiming_uniform_")
+        return [*args, *kwargs.values()][0] if fills else func(*args, **kwargs)
 
 
 @contextmanager
@@ -174,14 +284,16 @@ def blaming(path: Path) -> Iterator[None]:
     """Blame the file for whatever goes wrong in here, where a model is built from it, in a WeightsError."""
     try:
         yield
-    except (ImportError, MemoryError):
-        raise  # not the file's fault
+    except (ImportError, MemoryError, WeightsError):
+        raise  # not the file's fault, or said already
     except Exception as error:  # of any kind, since the settings may contain any nonsense
         reason = " ".join(str(error).split())[:300]
         raise WeightsError(f"{path} does not match its settings ({reason})") from error
 
 
 def _float(tensor: Tensor) -> Tensor:
+    if tensor.is_complex():
+        raise ValueError("complex numbers")
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
