@@ -113,7 +113,7 @@ class Grader:
         if lesson in self.released:
             return
         complete = nbformat.read(LESSONS / f"{lesson}.ipynb", as_version=4)
-        self.released[lesson] = release(complete, self.variant)
+        self.released[lesson] = release(complete, lesson, self.variant)
         source, _ = repair(self.released[lesson], self.released[lesson])
         target = self.course / "source" / lesson / f"{lesson}.ipynb"
         target.parent.mkdir(parents=True)

@@ -1,12 +1,12 @@
-"""Run lessons from top to bottom and write their outputs and measured minutes back into them: ``make lessons``.
+"""Run lessons and write their outputs and measured minutes into them: ``make lessons``.
 
     python notebooks/run.py                          # all of them
     python notebooks/run.py 02_forward_diffusion     # one
 
-A lesson that fails stays as it was. Minutes are recorded for the profile that they were measured with ("cpu" or "gpu",
-see `tinyldm.devices.budget`); those of the other profile are kept. The times of each part go into the lesson's teaching
-sheet. Outputs come from the profile "cpu"; "gpu" writes minutes only. The profile "fast" is for checks and writes
-nothing.
+A lesson that fails stays as it was. Minutes are recorded for the profile that they were
+measured with ("cpu" or "gpu", see `tinyldm.devices.budget`); those of the other profile are
+kept. The times of each part go into the lesson's teaching sheet. Outputs come from the
+profile "cpu"; "gpu" writes minutes only; "fast" is for checks and writes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ FOLDER = Path(__file__).resolve().parent
 SHEETS = FOLDER.parent / "instructor" / "sheets"
 MAX_BYTES = 1_500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
-TIMES = re.compile(r"<!-- times -->.*?(?=\n\n|\Z)", re.DOTALL)  # a marker, and what follows it up to an empty line
+TIMES = re.compile(
+    r"<!-- times -->.*?(?=\n\n|\Z)", re.DOTALL
+)  # a marker, and what follows it up to an empty line
 TABLE = re.compile(r"<!-- lessons -->.*?(?=\n\n|\Z)", re.DOTALL)
 PARTS = re.compile(r"<!-- parts -->.*?(?=\n\n|\Z)", re.DOTALL)
 
@@ -39,10 +41,15 @@ def lessons() -> list[Path]:
 
 
 def execute(notebook) -> list[float]:
-    """Run all cells in place; return the seconds of each, not counting the start of the kernel."""
+    """Run all cells in place; return the seconds of each, without the kernel's start."""
     here = {"metadata": {"path": str(FOLDER)}}
-    tidy = {"record_timing": False, "coalesce_streams": True}  # so that outputs look the same after every run
-    client = NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=here, **tidy)
+    tidy = {
+        "record_timing": False,
+        "coalesce_streams": True,
+    }  # so that outputs look the same after every run
+    client = NotebookClient(
+        notebook, timeout=1800, kernel_name="python3", resources=here, **tidy
+    )
     seconds = []
     with client.setup_kernel():
         for number, cell in enumerate(tqdm(notebook.cells, unit="cell", leave=False)):
@@ -53,7 +60,7 @@ def execute(notebook) -> list[float]:
 
 
 def seconds_by_part(notebook, seconds: list[float]) -> list[tuple[str, float]]:
-    """The seconds of a lesson's cells, summed from one heading (##) to the next, in their order."""
+    """The seconds of a lesson's cells, summed from one heading (##) to the next."""
     parts, part = {}, ""
     for cell, took in zip(notebook.cells, seconds, strict=True):
         if cell.cell_type == "markdown":
@@ -64,17 +71,24 @@ def seconds_by_part(notebook, seconds: list[float]) -> list[tuple[str, float]]:
 
 
 def clean(notebook) -> None:
-    """Remove what GitHub cannot show: live widgets and their state. Every slider has a static picture next to it."""
+    """Remove live widgets, which GitHub cannot show; pictures stand beside them."""
     notebook.metadata.pop("widgets", None)
-    notebook.metadata.language_info = {"name": "python"}  # otherwise it would change with every version of Python
+    notebook.metadata.language_info = {
+        "name": "python"
+    }  # otherwise it would change with every version of Python
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+            cell.outputs = [
+                output for output in cell.outputs if WIDGET not in output.get("data", {})
+            ]
 
 
 def minutes_line(minutes: dict[str, float]) -> str:
     """The line at the top of a lesson that says how long its cells run."""
-    cpu, gpu = (f"{minutes[name]:.1f} minutes" if name in minutes else "not measured" for name in ("cpu", "gpu"))
+    cpu, gpu = (
+        f"{minutes[name]:.1f} minutes" if name in minutes else "not measured"
+        for name in ("cpu", "gpu")
+    )
     return f"**All cells together run for:** {cpu} on two CPU cores; {gpu} on a GPU."
 
 
@@ -82,8 +96,13 @@ def overview(all_minutes: dict[str, dict[str, float]]) -> str:
     """The table of lesson 00: each lesson with its minutes."""
     lines = ["| lesson | minutes on two CPU cores | on a GPU |", "|---|---|---|"]
     for name, minutes in all_minutes.items():
-        cells = [f"{minutes[kind]:.1f}" if kind in minutes else "not measured" for kind in ("cpu", "gpu")]
-        lines.append(f"| [{name.replace('_', ' ')}]({name}.ipynb) | {cells[0]} | {cells[1]} |")
+        cells = [
+            f"{minutes[kind]:.1f}" if kind in minutes else "not measured"
+            for kind in ("cpu", "gpu")
+        ]
+        lines.append(
+            f"| [{name.replace('_', ' ')}]({name}.ipynb) | {cells[0]} | {cells[1]} |"
+        )
     return "\n".join(lines)
 
 
@@ -91,7 +110,9 @@ def parts_table(parts: dict[str, list[tuple[str, float]]]) -> str:
     """The table of a teaching sheet: how long the cells of each part run."""
     lines = ["| part with code | seconds on two CPU cores | on a GPU |", "|---|---|---|"]
     seconds = {profile: dict(of_profile) for profile, of_profile in parts.items()}
-    for part in dict.fromkeys(part for of_profile in seconds.values() for part in of_profile):
+    for part in dict.fromkeys(
+        part for of_profile in seconds.values() for part in of_profile
+    ):
         cells = [seconds.get(profile, {}).get(part) for profile in ("cpu", "gpu")]
         cells = ["not measured" if took is None else f"{took:.0f}" for took in cells]
         lines.append(f"| {part} | {cells[0]} | {cells[1]} |")
@@ -115,15 +136,21 @@ def save(notebook, path: Path) -> None:
     with atomic_write(path) as unfinished:
         nbformat.write(notebook, unfinished)
         if (size := unfinished.stat().st_size) > MAX_BYTES:
-            raise ValueError(f"{path.name} would have {size:,} bytes, more than {MAX_BYTES:,}: show smaller pictures")
+            raise ValueError(
+                f"{path.name} would have {size:,} bytes, more than {MAX_BYTES:,}: "
+                "show smaller pictures"
+            )
 
 
 def main(names: list[str]) -> None:
-    """Run the named lessons, or all of them; then bring the table in lesson 00 up to date."""
+    """Run the named lessons, or all of them; then renew the table in lesson 00."""
     profile = budget(fast="fast", cpu="cpu", gpu="gpu")
     chosen = [path for path in lessons() if not names or path.stem in names]
     if unknown := set(names) - {path.stem for path in chosen}:
-        sys.exit(f"no such lesson: {', '.join(sorted(unknown))}; there are {', '.join(p.stem for p in lessons())}")
+        sys.exit(
+            f"no such lesson: {', '.join(sorted(unknown))}; "
+            f"there are {', '.join(p.stem for p in lessons())}"
+        )
     for path in chosen:
         notebook = nbformat.read(path, as_version=4)
         ran = copy.deepcopy(notebook)
@@ -134,20 +161,40 @@ def main(names: list[str]) -> None:
         if profile == "cpu":
             notebook = ran
             clean(notebook)
-        measured = {"minutes": round(sum(seconds) / 60, 1), "longest": round(max(seconds), 1)}
-        for name, value in {**measured, "parts": seconds_by_part(notebook, seconds)}.items():
+        measured = {
+            "minutes": round(sum(seconds) / 60, 1),
+            "longest": round(max(seconds), 1),
+        }
+        for name, value in {
+            **measured,
+            "parts": seconds_by_part(notebook, seconds),
+        }.items():
             notebook.metadata.setdefault(name, {})[profile] = value
         rewrite(notebook, TIMES, minutes_line(notebook.metadata.get("minutes", {})))
         save(notebook, path)
-        print(f"{path.stem}: {sum(seconds):.0f} seconds, {path.stat().st_size / 1000:.0f} kB", flush=True)
+        print(
+            f"{path.stem}: {sum(seconds):.0f} seconds, {path.stat().st_size / 1000:.0f} kB",
+            flush=True,
+        )
         sheet = SHEETS / f"{path.stem}.md"
         if sheet.exists():
-            sheet.write_text(renewed(PARTS, parts_table(notebook.metadata.get("parts", {})), sheet.read_text()))
+            sheet.write_text(
+                renewed(
+                    PARTS,
+                    parts_table(notebook.metadata.get("parts", {})),
+                    sheet.read_text(),
+                )
+            )
     if profile == "fast":
         return
     all_lessons = {path: nbformat.read(path, as_version=4) for path in lessons()}
     first = lessons()[0]
-    table = overview({path.stem: notebook.metadata.get("minutes", {}) for path, notebook in all_lessons.items()})
+    table = overview(
+        {
+            path.stem: notebook.metadata.get("minutes", {})
+            for path, notebook in all_lessons.items()
+        }
+    )
     rewrite(all_lessons[first], TABLE, table)
     save(all_lessons[first], first)
 

@@ -55,7 +55,10 @@ def small_lesson():
         answer(2, "root", "return math.isqrt(3 * a)"),
         check(2, "root", 3),
         text("### Exercise 2.3: an open question"),
-        text("### BEGIN SOLUTION\nBecause.\n### END SOLUTION", **marks("ex-2-3", grade=True, solution=True, points=3)),
+        text(
+            "<details><summary>A model answer</summary>\n\nBecause.\n\n</details>",
+            **marks("ex-2-3", grade=True, solution=True, points=3),
+        ),
     ]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
@@ -84,15 +87,24 @@ def exercises_of(lesson) -> list[str]:
 
 def solved(release, lesson, *names: str, variant: str | None = None):
     """A lesson as released, with its answers put back for the named exercises, and words for the open question."""
-    notebook = release.release(lesson, variant)
-    complete = release.vary(lesson, variant) if variant else lesson
+    notebook = release.release(lesson, LESSON, variant)
     for cell in notebook.cells:
-        if cell.metadata.get("nbgrader", {}).get("grade_id") in names:
-            source = cell_of(complete, cell.metadata.nbgrader.grade_id).source
+        if (name := cell.metadata.get("nbgrader", {}).get("grade_id")) in names:
+            source = cell_of(lesson, name).source
             cell.source = re.sub(r"^ *### (BEGIN|END) SOLUTION\n?", "", source, flags=re.MULTILINE)
-        if cell.source == "*Your answer:*":
-            cell.source = "*Your answer:* since"
+            cell.source += varied(name, source, variant) if variant else ""
+        if cell.source == release.WRITE_HERE:
+            cell.source = "*Write your answer here.* Since"
     return notebook
+
+
+def varied(name: str, source: str, variant: str) -> str:
+    """The line that makes an answer to the public exercise one to a variant."""
+    from variant import drawn, number_of
+
+    function = re.search(r"^def (\w+)\(", source, re.MULTILINE)[1]
+    exercise = f'__import__("tinyldm.exercises").exercises.exercise("{number_of(name)}", N={drawn(name, variant)!r})'
+    return f"\n\n{function} = {exercise}.form({function})"
 
 
 def cell_of(notebook, name: str):
@@ -272,7 +284,7 @@ def test_the_student_is_what_the_name_says_beside_the_lesson(tools, tmp_path, na
     grade, release, _ = tools
     path = tmp_path / "in" / name
     path.parent.mkdir(parents=True)
-    nbformat.write(release.release(small_lesson()), path)
+    nbformat.write(release.release(small_lesson(), LESSON), path)
     (found,) = grade.find(tmp_path / "in")
     assert (found.student, found.lesson) == (student, LESSON)
 
@@ -281,7 +293,7 @@ def test_a_notebook_whose_name_says_nothing_is_known_by_its_heading(tools, tmp_p
     grade, release, _ = tools
     folder = tmp_path / "in"
     folder.mkdir()
-    nbformat.write(release.release(small_lesson()), folder / "homework.ipynb")
+    nbformat.write(release.release(small_lesson(), LESSON), folder / "homework.ipynb")
     (found,) = grade.find(folder)
     assert (found.student, found.lesson) == ("homework", LESSON)
 
@@ -307,12 +319,13 @@ def test_a_release_has_stubs_with_names_and_no_answers_or_outputs(tools):
     _, release, _ = tools
     lesson = small_lesson()
     lesson.cells[1].outputs, lesson.cells[1].execution_count = [nbformat.v4.new_output("stream", text="7")], 3
-    released = release.release(lesson)
+    released = release.release(lesson, LESSON)
     assert "### BEGIN" not in json.dumps(released) and not any(cell.get("outputs") for cell in released.cells)
     stub = cell_of(released, "ex-2-1").source
-    assert stub == 'def double(a):\n    raise NotImplementedError("exercise 2.1: doubling")'
+    here = "    # Write your answer here, in place of the next line.\n"
+    assert stub == f'def double(a):\n{here}    raise NotImplementedError("exercise 2.1: doubling")'
     assert cell_of(released, "ex-2-1-check").metadata.editable is False
-    assert cell_of(released, "ex-2-3").source == "*Your answer:*"
+    assert cell_of(released, "ex-2-3").source == "*Write your answer here.*"
     assert lesson.cells[1].outputs and "BEGIN SOLUTION" in cell_of(lesson, "ex-2-1").source, "the lesson is as it was"
 
 
@@ -322,8 +335,11 @@ def make_release(*arguments):
 
 
 def test_the_same_lessons_give_the_same_files(tmp_path):
+    import release
+
     for name in ("a", "b"):
         make_release("--out", tmp_path / name)
+    assert release.glossary() == (ROOT / "notebooks" / "glossary.md").read_text(), "run `make release`"
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
     for name in files:

@@ -14,8 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+from release import FOLDED, SOLUTION
 from repair import plain
-from variant import SOLUTION
 
 import tinyldm
 from tinyldm.plotting import PARTS
@@ -79,6 +79,41 @@ def test_cells_are_short(path):
 def test_a_lesson_checks_its_small_numbers(path):
     tagged = [cell for cell in code_cells(read(path)) if "nbval-check-output" in cell.metadata.get("tags", [])]
     assert len(tagged) >= 2 and all(cell.outputs for cell in tagged)
+
+
+@every_lesson
+def test_paragraphs_and_brackets_are_short(path):
+    for cell in read(path).cells:
+        for paragraph in cell.source.split("\n\n") if cell.cell_type == "markdown" else []:
+            prose = [line for line in paragraph.splitlines() if not re.match(r" *([-*|]|\d\.) ?", line)]
+            assert len(" ".join(prose).split()) <= 90, paragraph
+            for bracket in re.findall(r"(?<!\])\(([^()]*)\)", " ".join(prose)):
+                assert len(bracket.split()) <= 20 or ". " in bracket or bracket.endswith("."), bracket
+
+
+@every_lesson
+def test_a_lesson_leads_to_its_exercise_form_and_to_the_next_lesson(path):
+    text, after = text_of(read(path)), PATHS[PATHS.index(path) + 1 :][:1]
+    assert f"\n\nWork through it yourself: [exercise form](exercises/{path.name}).\n" in text
+    links = re.findall(r"^\*\*Next:\*\* \[lesson [^]]*\]\((.*?)\)", text, re.MULTILINE)
+    assert links == [following.name for following in after] and "(glossary.md)" in text
+    form = text_of(read(path.parent / "exercises" / path.name))
+    assert f"[complete](../{path.name})" in form and "(../glossary.md)" in form and "Work through" not in form
+
+
+@every_lesson
+def test_every_link_of_a_lesson_leads_somewhere(path):
+    for place in (path, path.parent / "exercises" / path.name):
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of(read(place))):
+            assert (place.parent / link).exists(), f"{place}: {link}"
+
+
+def test_every_term_of_the_glossary_is_introduced_once_and_explained():
+    rows = re.findall(r"^\| (.+?) \| (.+) \| \[\d\d\]", (ROOT / "notebooks" / "glossary.md").read_text(), re.MULTILINE)
+    terms = re.findall(r"<dfn>(.*?)</dfn>", "\n".join(text_of(read(path)) for path in PATHS))
+    assert len(rows) == len(terms) == len({term.lower() for term in terms}) >= 80
+    for term, sentence in rows:
+        assert term.lower() in sentence.lower() and len(sentence.split()) >= 6, sentence
 
 
 # ---------------------------------------------------------------- one set-up
@@ -193,7 +228,8 @@ def test_what_a_lesson_writes_again_is_compared_with_the_package(path):
         defined = {n.name for n in ast.parse(plain(cell.source)).body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
         near = "\n".join(following.source for following in cells[number : number + 2])
         for name in defined & known:
-            assert re.search(rf"assert.*\.{name}\(", near), f"{name} is not compared with the package's"
+            compared = rf'assert.*\.{name}\(|check\("[\d.]+", {name}\)'
+            assert re.search(compared, near), f"{name} is not compared with the package's"
 
 
 # ---------------------------------------------------------------- exercises
@@ -210,7 +246,7 @@ def test_a_lesson_has_three_graded_exercises_and_an_open_question(path):
         assert check.metadata.nbgrader.locked and check.metadata.nbgrader.points > 0
         assert SOLUTION.search(answer.source) and check.source.startswith("# check (locked)")
     (question,) = graded(notebook, solution=True, grade=True)
-    assert SOLUTION.search(question.source) and question.cell_type == "markdown" and "*Rubric, " in text
+    assert FOLDED.search(question.source) and question.cell_type == "markdown" and "*Rubric, " in text
     titles = re.findall(rf"^### Exercise {int(path.stem[:2])}\.(\d): ", text, re.MULTILINE)
     assert titles == [str(number + 1) for number in range(len(answers) + 1)]
     assert len(re.findall(r"^\*\d+ minutes, difficulty [1-5] of 5\.\*", text, re.MULTILINE)) == len(titles)

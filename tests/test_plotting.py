@@ -11,10 +11,25 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from tinyldm.data import CaptionedMNIST
 from tinyldm.gan import GANStep
-from tinyldm.plotting import PARTS, course_map, image_grid, live, losses_figure, rows_table, show_rows
+from tinyldm.plotting import (
+    PARTS,
+    blocks_of,
+    course_map,
+    draw_residual_block,
+    draw_unet,
+    image_grid,
+    live,
+    losses_figure,
+    rows_table,
+    show_rows,
+    text_in_unet,
+)
+from tinyldm.stable_diffusion import SD1_UNET
+from tinyldm.unet import ResidualBlock, SpatialTransformer, UNet, UNetConfig
 
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "yellow": (1, 1, 0), "black": (0, 0, 0)}
 
@@ -214,6 +229,98 @@ def test_the_map_shows_every_part_and_lights_only_the_named_ones():
 def test_a_part_that_the_system_does_not_have_is_named():
     with pytest.raises(ValueError, match="no such part: engine; there are prompt, "):
         course_map("engine")
+
+
+# ---------------------------------------------------------------- drawings of networks
+
+
+def words(figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def overlaps(figure) -> list[tuple[str, str]]:
+    """Pairs of texts that cover each other, and texts that stick out."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    drawn = [(text, text.get_window_extent(renderer)) for text in figure.axes[0].texts if text.get_text()]
+    pairs = [(a.get_text(), b.get_text()) for i, (a, at) in enumerate(drawn) for b, bt in drawn[:i] if at.overlaps(bt)]
+    return pairs + [(a.get_text(), "the edge") for a, at in drawn if at.x0 < 0 or at.x1 > figure.bbox.x1]
+
+
+@pytest.mark.parametrize("widths, size", [((16, 48, 96, 128), 32), ((8, 24), 12)])
+def test_the_u_shows_what_leaves_each_size_of_such_a_network(widths, size):
+    figure = draw_unet(widths, size)
+    config = UNetConfig(1, 1, widths, attention=(False,) * len(widths), context_dim=None, norm_num_groups=8)
+    shown, shapes = words(figure), []
+    unet = UNet(config)
+    for module in [*(block.resnets[0] for block in unet.down_blocks), *(block.resnets[1] for block in unet.up_blocks)]:
+        module.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape[1:]))
+    unet(torch.zeros(1, 1, size, size), 0)
+    expected = [" × ".join(map(str, shape)) for shape in shapes]
+    assert {text for text in shown if "×" in text} == set(expected)
+    *both_sides, middle = expected[: len(widths)]
+    assert all(shown.count(text) == 2 for text in both_sides) and shown.count(middle) == 1
+    assert not overlaps(figure)
+
+
+def test_the_colours_of_the_u_have_a_key():
+    (legend,) = [figure.axes[0].get_legend() for figure in [draw_unet()]]
+    assert [text.get_text() for text in legend.texts] == ["residual block", "downsample", "skip", "upsample"]
+
+
+def test_the_residual_block_adds_twice_and_time_comes_in_between():
+    figure = draw_residual_block()
+    assert words(figure).count("+") == 2 and not overlaps(figure)
+    places = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+    first, second = sorted(t.get_position()[0] for t in figure.axes[0].texts if t.get_text() == "+")
+    assert places["SiLU, linear"][0] == first < second and places["x"][0] < first
+
+
+# ---------------------------------------------------------------- where text enters the UNet
+
+UNETS = {
+    "ours": (UNetConfig(), 8),
+    "Stable Diffusion": (SD1_UNET, 64),
+    "odd": (UNetConfig(4, 4, (32, 64, 96), 3, (True, False, True), num_heads=2, context_dim=7), 24),
+}
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_the_drawn_blocks_are_those_that_run_in_their_order(name):
+    config, size = UNETS[name]
+    with torch.device("meta"):
+        unet = UNet(config)
+        ran = []
+        for part in unet.modules():
+            if isinstance(part, ResidualBlock | SpatialTransformer):
+                kind = "residual block" if isinstance(part, ResidualBlock) else "text-reading block"
+                part.register_forward_hook(lambda *call, kind=kind: ran.append((kind, call[2].shape[-1])))
+        unet(torch.empty(1, 4, size, size), torch.zeros(1), torch.empty(1, 77, config.context_dim))
+    first, *blocks, last = [(kind, size // 2**level) for kind, level in blocks_of(config)]
+    assert blocks == ran and first == last == ("convolution", size)
+
+
+@pytest.mark.parametrize("name", UNETS)
+def test_the_text_leads_to_every_block_that_reads_it_and_to_no_other(name):
+    config, size = UNETS[name]
+    axis = text_in_unet(config, size).axes[0]
+    yellow = (1.0, 0.819607843137255, 0.4, 1.0)
+    reading = {round(box.get_x() + 0.3, 3) for box in axis.patches if box.get_facecolor() == pytest.approx(yellow)}
+    fed = [
+        round(text.xy[0], 3)
+        for text in axis.texts
+        if getattr(text, "arrow_patch", None) and text.xy[0] == text.xyann[0]
+    ]
+    assert len(reading) == [kind for kind, _ in blocks_of(config)].count("text-reading block")
+    assert sorted(fed) == sorted(reading)
+    words = " ".join(text.get_text() for text in axis.texts)
+    assert f"{config.context_dim} numbers" in words
+    for level, channels in enumerate(config.block_out_channels):
+        assert f"{size // 2**level} × {size // 2**level},\n{channels} channels" in words
+
+
+def test_a_unet_without_text_has_no_such_drawing():
+    with pytest.raises(ValueError, match="reads no text"):
+        text_in_unet(UNetConfig(context_dim=None), 8)
 
 
 # ---------------------------------------------------------------- the loss while it falls

@@ -20,15 +20,27 @@ from tinyldm.captions import word_list
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "tinyldm").rglob("*.py"))
+EXERCISES = [path for path in MODULES if path.parent.name == "exercises"]
 
 # From the ground up: a module imports only from lower floors, and from its own floor what stands left of it.
 FLOORS = (
-    ("schedule", "unet", "captions", "weights", "devices", "images"),
+    (
+        "schedule",
+        "unet",
+        "captions",
+        "weights",
+        "devices",
+        "images",
+        "checks",
+        "mutations",
+        "relations",
+        "explanations",
+    ),
     ("measure", "samplers", "vae", "text", "training", "gan"),
     ("data", "vqvae", "guidance", "diffusion"),
     ("pipeline", "evaluation", "plotting", "widgets"),
     ("published", "stable_diffusion", "recipes", "ladder"),
-    ("cli",),
+    ("cli", "exercises"),
     ("__main__",),
 )
 ROOMS = [room for floor in FLOORS for room in floor]
@@ -230,8 +242,8 @@ def test_imports_are_found_however_they_are_written(tmp_path):
 
 
 def test_every_module_has_its_room_and_the_readme_shows_it():
-    assert {path.stem for path in MODULES} == {*ROOMS, "__init__"}
-    rows = re.findall(r"^\| (\d?) ?\| `(\w+)\.py` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {path.stem for path in MODULES if path not in EXERCISES} | {"exercises"} == {*ROOMS, "__init__"}
+    rows = re.findall(r"^\| (\d?) ?\| `(\w+)(?:\.py|/)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert [room for _, room in rows] == [room for room in ROOMS if room != "__main__"]
     starts = {room: floor for floor, room in rows if floor}
     assert starts == {floor[0]: str(number) for number, floor in enumerate(FLOORS[:-1], start=1)}
@@ -251,7 +263,9 @@ def test_every_link_of_the_documents_leads_somewhere():
 @pytest.mark.parametrize("name", ["__init__", *ROOMS])
 def test_a_module_imports_only_what_lies_below_it(name):
     below = ROOMS[: ROOMS.index(name)] if name in ROOMS else []
-    assert imported_modules(ROOT / "tinyldm" / f"{name}.py") <= set(below)
+    files = EXERCISES if name == "exercises" else [ROOT / "tinyldm" / f"{name}.py"]
+    own = {path.stem for path in EXERCISES} if name == "exercises" else set()
+    assert set().union(*map(imported_modules, files)) <= {*below, *own}
 
 
 def test_nothing_unpickles_what_it_is_given():

@@ -24,9 +24,17 @@ def test_sliders_call_the_function_with_the_chosen_values(monkeypatch):
     given, drawn = {}, []
     monkeypatch.setattr(ipywidgets, "interact", lambda draw, **choices: given.update(draw=draw, **choices))
     sliders(lambda t, kind: drawn.append((t, kind)), t=(0, 9), kind=("linear", "cosine"))
-    assert given["t"] == (0, 9) and given["kind"] == ["linear", "cosine"]
+    assert (given["t"].min, given["t"].max) == (0, 9) and given["kind"].options == ("linear", "cosine")
     given["draw"](t=3, kind="cosine")
     assert drawn == [(3, "cosine")]
+
+
+def test_sliders_start_at_the_functions_own_defaults(monkeypatch):
+    ipywidgets = pytest.importorskip("ipywidgets")
+    given = {}
+    monkeypatch.setattr(ipywidgets, "interact", lambda draw, **choices: given.update(choices))
+    sliders(lambda t=7, s=0.25, kind="cosine": None, t=(0, 9), s=(0.0, 1.0), kind=("linear", "cosine"))
+    assert {name: widget.value for name, widget in given.items()} == {"t": 7, "s": 0.25, "kind": "cosine"}
 
 
 # ---------------------------------------------------------------- the sketchpad

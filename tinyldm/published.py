@@ -517,7 +517,7 @@ _IN_VAE = [
 def compvis_unet_name(name: str, config: UNetConfig) -> str:
     """The CompVis name of a UNet tensor: all blocks of one direction are numbered consecutively, level after level."""
     per_level = config.layers_per_block + 1  # on the way down a level's last entry is its Downsample
-    if match := re.match(r"(down|up)_blocks\.(\d)\.(\w+?)s\.(\d)\.(.*)", name):
+    if match := re.match(r"(down|up)_blocks\.(\d+)\.(\w+?)s\.(\d+)\.(.*)", name):
         way, level, kind, i, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
         if kind == "downsampler":
             return f"input_blocks.{(level + 1) * per_level}.0.op.{rest.removeprefix('conv.')}"

@@ -33,8 +33,8 @@ class VQVAEConfig:
         codebook_size: how many codes there are.
         code_dim: length of each code vector.
         block_out_channels, layers_per_block, norm_num_groups: as in :class:`VAEConfig`.
-        normalize: compare directions only, with code vectors and latents scaled to length 1 (Yu et al. 2022, section
-            3.2); without it most codes are never chosen.
+        normalize: compare directions only, with code vectors and latents scaled to length 1, which steadies training
+            (Yu et al. 2022, section 3.2).
 
     Raises:
         ValueError: if the settings contradict each other.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import inspect
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,16 +23,20 @@ def sliders(draw: Callable[..., Any], **choices: Sequence[Any]) -> None:
     """Show ``draw(...)`` under sliders and menus; without ipywidgets, say so and show nothing.
 
     Args:
-        draw: makes a figure from arguments that have the names of ``choices``.
+        draw: makes a figure from arguments that have the names of ``choices``; they start at its defaults.
         choices: for each argument a pair (lowest, highest) of numbers, or the strings to choose from.
     """
     try:
         from IPython.display import display
-        from ipywidgets import interact
+        from ipywidgets import interact, interactive
     except ImportError:
         print("Sliders need ipywidgets (pip install ipywidgets). The picture below comes from the same function.")
         return
-    menus = {name: list(choice) if isinstance(choice[0], str) else choice for name, choice in choices.items()}
+    starts = {name: parameter.default for name, parameter in inspect.signature(draw).parameters.items()}
+    menus = {
+        name: interactive.widget_from_abbrev(list(choice) if isinstance(choice[0], str) else choice, starts[name])
+        for name, choice in choices.items()
+    }
     interact(lambda **chosen: display(draw(**chosen)), **menus)
 
 
