@@ -8,7 +8,7 @@ PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three,
 	"a bold yellow 5 on dark blue, leaning right"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-oldest lint lessons release grade clean
+.PHONY: help demo test test-full test-oldest lint lessons release grade grade-open report clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -22,7 +22,7 @@ test: lint  ## run all checks, all tests, and all lessons in their fast version
 	TINYLDM_PROFILE=fast OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadscope \
 		--no-loadscope-reorder --nbval-lax --nbval-current-env
 
-test-full: .venv-old/.installed  ## run the slow tests: Stable Diffusion 1.x at full size (8 GB), a class of twenty
+test-full: .venv-old/.installed  ## run the slow tests: Stable Diffusion 1.x at full size (8 GB), a grader killed ten times
 	$(BIN)/python -m pytest -q -m full
 
 test-oldest: .venv-oldest/.installed  ## run the unit tests with the oldest libraries that pyproject.toml allows
@@ -38,12 +38,22 @@ lessons: .venv/.installed-dev  ## run all lessons and update their outputs and m
 release: .venv/.installed-dev  ## make the exercises from the lessons; VARIANT=seed: private ones, with other numbers
 	$(BIN)/python instructor/release.py $(if $(VARIANT),--variant "$(VARIANT)")
 
-grade: .venv/.installed-dev  ## grade SUBMISSIONS=folder-or-zip [VARIANT=seed]; runs students' code, see instructor/
+grade: .venv/.installed-dev  ## grade SUBMISSIONS=folder-or-zip [VARIANT=seed]; more in instructor/README.md
 	@test -n "$(SUBMISSIONS)" || { echo "what should be graded? make grade SUBMISSIONS=handed-in.zip" >&2; exit 2; }
-	$(BIN)/python instructor/grade.py "$(SUBMISSIONS)" $(if $(VARIANT),--variant "$(VARIANT)")
+	@$(BIN)/python instructor/grade.py "$(SUBMISSIONS)" $(if $(VARIANT),--variant "$(VARIANT)") \
+		$(if $(ROSTER),--roster "$(ROSTER)") $(if $(DUE),--due "$(DUE)") $(if $(FORCE),--force "$(FORCE)") \
+		$(if $(LMS),--lms "$(LMS)") $(if $(TEMPLATE),--template "$(TEMPLATE)")
 
-clean:  ## remove .venv and everything these commands wrote
-	rm -rf .venv .venv-old .venv-oldest build outputs graded $(DEMO) *.egg-info .pytest_cache .ruff_cache .mypy_cache
+grade-open: .venv/.installed-dev  ## grade open answers by hand, in a browser
+	@test -f graded/gradebook.db || { echo "no notebook graded yet: make grade SUBMISSIONS=handed-in.zip" >&2; exit 2; }
+	cd graded && "$(CURDIR)/$(BIN)/jupyter" lab --ServerApp.ip=localhost --ServerApp.root_dir="$(CURDIR)/graded" \
+		--LabApp.default_url=/formgrader/gradebook
+
+report: .venv/.installed-dev  ## what a graded class found hard, and answers that are alike
+	@$(BIN)/python instructor/report.py
+
+clean:  ## remove .venv and what these commands wrote, but for graded/ and private/
+	rm -rf .venv .venv-old .venv-oldest build outputs $(DEMO) *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Of every core requirement ("torch>=2.11",) the lower bound (torch==2.11), as pip's constraints.

@@ -4,7 +4,9 @@
     python instructor/release.py --variant SEED     # different numbers in the exercises (`variant`): private/SEED/
 
 The lessons remain the single source. In a release, answers become stubs that raise ``NotImplementedError`` with the
-exercise's name, outputs are removed, check cells are locked, and links and the Colab badge point to the released files.
+exercise's name, rubrics and outputs are removed, check cells are locked, and links and the Colab badge point to the
+released files. Which release a notebook is from is written in its metadata, and its first cell has a line for the
+student's name.
 The same lessons and the same seed give the same files, byte for byte. The public release renews the glossary, too: each
 sentence of the lessons that introduces a term, marked ``<dfn>term</dfn>``.
 """
@@ -17,8 +19,9 @@ from typing import Annotated
 
 import nbformat
 import typer
-from variant import TITLE, vary
+from variant import TITLE, fingerprint, vary
 
+from tinyldm import __version__
 from tinyldm.weights import atomic_write
 
 LESSONS = Path(__file__).resolve().parent.parent / "notebooks"
@@ -29,7 +32,9 @@ BADGE = re.compile(r"\[!\[Open in Colab\]\(.*?\)\]\(.*?\)")
 UPLOAD = "*Open this file in JupyterLab, or upload it to [Colab](https://colab.research.google.com).*"
 SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION\n.*?### END SOLUTION$", re.DOTALL | re.MULTILINE)
 FOLDED = re.compile(r"^<details><summary>A model answer</summary>\n\n.*\n\n</details>$", re.DOTALL)
+RUBRIC = re.compile(r"\n*<details><summary>Rubric</summary>\n.*?\n</details>", re.DOTALL)  # for whoever gives points
 WRITE_HERE = "*Write your answer here.*"
+YOUR_NAME = "Handing this in? Your name:"
 EXERCISE_FORM = re.compile(r"^Work through it yourself: .*$", re.MULTILINE)  # the line below the badge
 TERM = re.compile(r"<dfn>(.*?)</dfn>", re.DOTALL)
 SENTENCE_END = re.compile(r"(?<! al)(?<! eq)[.?!][)*]*(?=\s|\Z)|\n\n|^#.*$|^[-*] |\| ", re.MULTILINE)
@@ -61,9 +66,13 @@ def release(lesson, name: str, variant: str | None = None):
             cell.source = ON_COLAB.sub(r"\1exercises/", cell.source)
             cell.source = BADGE.sub(UPLOAD, cell.source) if variant else cell.source
             complete = "" if variant else f"The same lesson with answers and outputs: [complete](../{name}.ipynb)."
-            cell.source = EXERCISE_FORM.sub(complete, cell.source)
+            cell.source = RUBRIC.sub("", EXERCISE_FORM.sub(complete, cell.source))
     for measured in ("minutes", "longest", "parts"):
         notebook.metadata.pop(measured, None)
+    notebook.cells[0].source += f"\n\n{YOUR_NAME}"
+    notebook.metadata.tinyldm = {
+        "lesson": name[:2], "version": __version__, "variant": fingerprint(variant) if variant else ""
+    }  # fmt: skip
     return notebook
 
 
