@@ -8,7 +8,7 @@ PROMPTS := "a thick red seven leaning left" "7, blue on white" "the digit three,
 	"a bold yellow 5 on dark blue, leaning right"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-full test-oldest lint lessons release grade grade-open report clean
+.PHONY: help demo test test-full test-oldest lint lessons bench release grade grade-open report clean
 .DELETE_ON_ERROR:
 
 help:  ## list these targets
@@ -34,6 +34,12 @@ lint: .venv/.installed-dev  ## check style and types only
 
 lessons: .venv/.installed-dev  ## run all lessons and update their outputs and minutes
 	$(BIN)/python notebooks/run.py
+
+bench: .venv/.installed-dev  ## time drawing, training and growth beside diffusers on this CPU, a quarter of an hour
+	$(BIN)/python benchmarks/drawing.py --rounds 5
+	$(BIN)/python benchmarks/training.py --rounds 5
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/peers.py --seconds 10 --only tinyldm --only hugging-face-course
 
 release: .venv/.installed-dev  ## make the exercises from the lessons; VARIANT=seed: private ones, with other numbers
 	$(BIN)/python instructor/release.py $(if $(VARIANT),--variant "$(VARIANT)")

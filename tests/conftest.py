@@ -57,7 +57,7 @@ def pipeline() -> TextToImage:
 
 @pytest.fixture
 def calls(pipeline):
-    """Every call of the pipeline's UNet: (x, t, context)."""
+    """Every call of the pipeline's UNet: (x, t)."""
     seen = []
     pipeline.unet.register_forward_pre_hook(lambda module, arguments: seen.append(arguments))
     return seen

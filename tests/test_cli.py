@@ -73,9 +73,9 @@ def test_the_seed_decides_the_picture(tinyldm_command):
 
 
 def test_options_reach_the_sampler(tinyldm_command):
-    options = {"steps": 5, "guidance": 3.5, "sampler": "ddim", "negative": "blue", "seed": 7}
+    options = {"steps": 5, "guidance": 3.5, "sampler": "ddim", "negative": "blue", "seed": 7, "precision": "bf16"}
     tinyldm_command("generate", PROMPT, "--out", "x.png", *[word for k, v in options.items() for word in (f"--{k}", v)])
-    expected = TextToImage.from_pretrained()(
+    expected = TextToImage.from_pretrained(precision="bf16")(
         PROMPT, num_inference_steps=5, guidance_scale=3.5, sampler="ddim", negative_prompt="blue", seed=7
     )
     assert (pixels("x.png") == np.asarray(expected)).all()
@@ -343,6 +343,10 @@ BAD = {
     "no such device": (["generate", "7", "--device", "gpu"], "there is no device 'gpu' here, only cpu"),
     "no such device to measure on": (["evaluate", "--device", "cuda:99"], "there is no device 'cuda:99' here"),
     "no such device for the ladder": (["ladder", "--device", "tpu"], "there is no device 'tpu' here"),
+    "no such precision": (["generate", "7", "--precision", "half"], "precision must be one of fp32, bf16, fp16, not"),
+    "no such precision to measure in": (["evaluate", "--precision", "int8"], "precision must be one of fp32, bf16"),
+    "no such machine": (["generate", "7", "--models", "nowhere"], "no weights at nowhere"),
+    "a machine in a file": (["train", "all", "--out", "binary"], "--out must be a folder, not binary"),
     "a size too small": (["generate", "7", "--size", "31"], "--size must be between 32 and 2048 pixels, not 31"),
     "a size too large": (["generate", "7", "--size", "2049"], "--size must be between 32 and 2048 pixels, not 2049"),
     "a gif that is none": (["generate", "7", "--gif", "7.png"], "--gif must be a .gif file, not 7.png"),
@@ -552,6 +556,20 @@ def shapes_and_settings(path):
     return shapes, settings
 
 
+def test_a_machine_of_ones_own_draws_and_has_a_row_in_the_ladder(tinyldm_command, tmp_path):
+    own, shipped = tmp_path / "w", tinyldm.weights.SHIPPED
+    shutil.copytree(shipped, own)
+    model = DiffusionModel.from_pretrained()
+    model.unet.conv_out.bias.data += 0.3
+    save_weights(own / "unet.safetensors", model.weights(), model.config, seconds=90, hardware="a small computer")
+    tinyldm_command("generate", PROMPT, "--out", "shipped.png")
+    tinyldm_command("generate", PROMPT, "--out", "own.png", "--models", "w")
+    assert (pixels("own.png") != pixels("shipped.png")).mean() > 0.1
+    code, out, _ = tinyldm_command("ladder", "--n", 2, "--models", "w")
+    *_, row = out.strip().splitlines()
+    assert code == 0 and row.startswith("| your own | 5.92 | ") and "a small computer" in row
+
+
 def test_every_recipe_makes_what_is_shipped(tinyldm_command, tmp_path, monkeypatch):
     """Two steps of each recipe, each from the one before; the results have the shipped files' shapes and settings."""
     monkeypatch.setattr(recipes, "TEST_DIGITS", 100)
@@ -618,4 +636,4 @@ def test_evaluate_prints_the_table(tinyldm_command):
 def test_the_ladder_is_printed_for_as_many_pictures_and_the_seed_that_were_asked_for(tinyldm_command, monkeypatch):
     monkeypatch.setattr("tinyldm.ladder.ladder", lambda *given: f"the table of {given}")
     code, out, _ = tinyldm_command("ladder", "--n", 6, "--seed", 3, "--device", "cpu")
-    assert (code, out) == (0, "the table of (6, 3, 'cpu')\n")
+    assert (code, out) == (0, "the table of (6, 3, 'cpu', None)\n")

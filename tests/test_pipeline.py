@@ -213,7 +213,7 @@ def test_samplers_differ_on_the_way_and_agree_with_many_steps(pipeline):
 def test_every_step_is_one_call_with_both_halves(pipeline, calls, sampler, expected):
     steps = list(pipeline.stream(["a seven", "a two", ""], num_inference_steps=5, sampler=sampler))
     assert [step.index for step in steps] == [0, 1, 2, 3, 4]
-    assert [len(x) for x, t, context in calls] == [6] * expected
+    assert [len(x) for x, t in calls] == [6] * expected
     assert calls[0][1].tolist() == [999] * 6  # from pure noise
 
 
@@ -256,15 +256,18 @@ class Answer(nn.Module):
         self.config, self.value, self.batches = UNET, value, []
         self.anything = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x, t, context):
+    def read(self, context):
+        return context
+
+    def forward(self, x, t, read):
         self.batches.append(len(x))
-        value = context.mean((1, 2)) * 100 if self.value is None else torch.full((len(x),), self.value)
+        value = read.mean((1, 2)) * 100 if self.value is None else torch.full((len(x),), self.value)
         return value[:, None, None, None].expand_as(x)
 
 
 def answering(pipeline, value=None) -> TextToImage:
     config = replace(CONFIG, prediction_type="sample")
-    return TextToImage(pipeline.vae, pipeline.text_encoder, Answer(value), config)
+    return TextToImage(pipeline.vae, pipeline.text_encoder, Answer(value), config, "fp32")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -623,7 +626,7 @@ def test_between_it_starts_at_the_step_that_it_was_noised_to(pipeline, photo, ca
     assert len(calls) == steps_taken
     t = timesteps(pipeline.schedule, 4, "trailing")[4 - steps_taken]
     noise = torch.randn((1, 4, 8, 8), generator=seeded(3))
-    x, steps, _ = calls[0]
+    x, steps = calls[0]
     assert steps.tolist() == [t]
     torch.testing.assert_close(x, pipeline.schedule.add_noise(pipeline.encode(photo[None]), noise, t))
     assert not torch.equal(images, pipeline.images(["two"], seed=3, image=photo, strength=strength, guidance_scale=1))
@@ -632,7 +635,7 @@ def test_between_it_starts_at_the_step_that_it_was_noised_to(pipeline, photo, ca
 def test_a_picture_is_noised_to_the_step_of_its_own_spacing(pipeline, photo, calls):
     pipeline.config = replace(pipeline.config, spacing="leading", steps_offset=1)
     pipeline.images(["7"], seed=3, image=photo, strength=0.5, guidance_scale=1, sampler="ddim")
-    x, steps, _ = calls[0]
+    x, steps = calls[0]
     t = timesteps(pipeline.schedule, 4, "leading", 1)[2]
     assert steps.tolist() == [t] and t not in timesteps(pipeline.schedule, 4, "trailing")
     noise = torch.randn((1, 4, 8, 8), generator=seeded(3))
@@ -791,3 +794,48 @@ def test_frames_show_every_step_and_end_with_the_images(pipeline):
         if "mask" in given:  # what is kept is kept in every frame
             kept = forming[0][:, :, mask == 0]
             assert all(torch.equal(frame[:, :, mask == 0], kept) for frame in [*forming, drawn])
+
+
+# --- precision, and what is computed once --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"guidance_scale": 1}, {"negative_prompt": "blue"}, {"sampler": "heun"}])
+def test_a_text_is_read_once_whatever_the_steps(pipeline, options):
+    read = []
+    for layer in pipeline.unet.cross_attentions:
+        layer.to_k.register_forward_pre_hook(lambda layer, inputs: read.append(inputs[0].shape[0]))
+    pipeline.images(["a seven", "a two", "three"], seed=0, num_inference_steps=5, **options)
+    assert sorted(read) == [1] * len(pipeline.unet.cross_attentions) + [3] * len(pipeline.unet.cross_attentions)
+
+
+def test_new_weights_are_read_anew(pipeline):
+    before = pipeline.images(["a seven"], seed=0)
+    with torch.no_grad():
+        pipeline.unet.cross_attentions[0].to_v.weight.data.add_(1)
+    assert (pipeline.images(["a seven"], seed=0) - before).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_near_float32_and_another_computation(pipeline, precision):
+    pipeline.precision = "fp32"
+    exact = pipeline.images(["a seven", "blue"], seed=0)
+    pipeline.precision = precision
+    rounded = pipeline.images(["a seven", "blue"], seed=0)
+    assert 0 < (rounded - exact).abs().mean() < 0.02 and rounded.dtype == torch.float32
+    assert all(step.x.dtype == torch.float32 for step in pipeline.stream(["a seven"]))
+    assert pipeline.embed(["blue"]).dtype == pipeline.encode(exact).dtype == torch.float32
+
+
+def test_bf16_is_the_default_where_it_is_fast_and_there_are_pictures_enough(pipeline, monkeypatch):
+    computed = []
+    pipeline.unet.conv_in.register_forward_hook(lambda layer, inputs, output: computed.append(output.dtype))
+    for best, count, expected in [("bf16", 8, torch.bfloat16), ("bf16", 7, torch.float32), ("no", 8, torch.float32)]:
+        monkeypatch.setattr("tinyldm.devices.best_precision", lambda device=None, best=best: best)
+        pipeline.images(["a seven"] * count, num_inference_steps=1, guidance_scale=3)
+        assert computed.pop() == expected and not computed
+
+
+@pytest.mark.parametrize("precision", ["half", "no", "", 16, torch.bfloat16])
+def test_an_unknown_precision_is_one_clear_line(pipeline, precision):
+    with pytest.raises(UserError, match="precision must be one of fp32, bf16, fp16, not "):
+        TextToImage(pipeline.vae, pipeline.text_encoder, pipeline.unet, CONFIG, precision)

@@ -16,9 +16,12 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tinyldm import UserError, recipes
 from tinyldm.data import CaptionedMNIST, load_mnist
+from tinyldm.evaluation import Judge
+from tinyldm.pipeline import TextToImage
 from tinyldm.schedule import NoiseSchedule, stratified_timesteps
 from tinyldm.text import UNKNOWN, TextEncoder, drop_captions, sprinkle_unknown, tokenize
 from tinyldm.training import Stopped
@@ -455,3 +458,93 @@ def test_numbers_beyond_the_data_are_refused_before_anything_is_read(monkeypatch
     for numbers, message in TOO_MUCH + measured:
         with pytest.raises(UserError, match=message):
             getattr(recipes, name)(**numbers)
+
+
+# --- a whole machine ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A few tiny steps of each stage; counts the trainings."""
+    for options in recipes.QUICK.values():
+        for name, value in {"steps": 3, "batch_size": 8}.items():
+            monkeypatch.setitem(options, name, value)
+    trained, make = [], recipes.make
+    monkeypatch.setattr(recipes, "make", lambda recipe, *rest: trained.append(recipe.name) or make(recipe, *rest))
+    return trained
+
+
+def whole(out, command="all", **options) -> str:
+    return recipes.make_all(out, quick=True, rows=ROWS, captions=20, command=command, **options)
+
+
+def test_a_machine_from_nothing_draws_is_measured_and_is_not_made_twice(tmp_path, tiny, capsys):
+    says = whole(tmp_path / "machine")
+    assert tiny == ["vae", "text_encoder", "unet"]
+    assert "right on 20 held-out captions: digit " in says and f"--models {tmp_path / 'machine'}" in says
+    assert " 100% " in capsys.readouterr().err
+    drawn = TextToImage.from_pretrained(tmp_path / "machine").images(["a red seven"], seed=0)
+    shipped = TextToImage.from_pretrained().images(["a red seven"], seed=0)
+    assert (drawn - shipped).abs().mean() > 0.05
+    assert Judge.from_pretrained(tmp_path / "machine")
+    tiny.clear()
+    assert whole(tmp_path / "machine") == says and tiny == []
+    with pytest.raises(UserError, match=r"was made by another command \('all'\): choose another folder, or delete it"):
+        whole(tmp_path / "machine", command="all --seed 1", seed=1)
+
+
+@pytest.mark.parametrize("killed", ["text_encoder"])
+def test_a_machine_that_was_interrupted_goes_on_where_it_was(tmp_path, tiny, monkeypatch, killed):
+    whole(tmp_path / "unbroken")
+    progress = recipes.progress
+
+    def interrupted(steps, total, name, *rest):
+        for step in progress(steps, total, name, *rest):
+            yield step
+            if name == killed and step.index == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "progress", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        whole(tmp_path / "broken")
+    monkeypatch.setattr(recipes, "progress", progress)
+    tiny.clear()
+    whole(tmp_path / "broken")
+    assert tiny == ["text_encoder", "unet"][["text_encoder", "unet"].index(killed) :]
+    for name in ("vae", "text_encoder", "unet"):
+        ours, theirs = (load_file(tmp_path / folder / f"{name}.safetensors") for folder in ("broken", "unbroken"))
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_machine_is_trained_by_one_process(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="without torchrun"):
+        whole(tmp_path)
+
+
+# --- on a GPU, where a step is recorded and replayed ----------------------------------------------------------------
+
+WAITS = ("_local_scalar_dense", "nonzero", "_unique2", "masked_select", "bincount")
+
+
+class NothingWaits(TorchDispatchMode):
+    """Refuses whatever makes Python wait for a GPU, or the shape of a result depend on numbers."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert not any(name in function.name() for name in WAITS), f"{function} waits for a result"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["judge", "vae", "clip", "ldm", "pixel", "vqvae", "prior"])
+def test_no_loss_waits_for_a_result(name, monkeypatch):
+    monkeypatch.setattr(
+        NoiseSchedule, "at", lambda schedule, t: schedule.alphas_cumprod[t]
+    )  # which looks at t if it can
+    model, loss = loss_of(recipe_of(name))
+    with NothingWaits():
+        loss(model, INDEX, seeded()).backward()
+
+
+def test_what_waits_is_noticed():
+    with pytest.raises(AssertionError, match="waits for a result"), NothingWaits():
+        torch.arange(3).sum().item()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from tinyldm import UserError, training
 from tinyldm.training import (
     Checkpoint,
     TrainSettings,
+    TrainStep,
     mix_seeds,
     progress,
     rows_of_step,
@@ -59,6 +61,11 @@ def run(model, loss=noisy_loss, settings=SETTINGS, until=None, **options):
 
 def equal(ours, theirs) -> bool:
     return all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def near(ours, theirs) -> bool:
+    """Up to the rounding of a learning rate that lies in a tensor."""
+    return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.fixture
@@ -603,6 +610,63 @@ def test_progress_is_silent_on_all_processes_but_one(capsys):
     steps, _ = run(network())
     assert len(list(progress((replace(step, is_main=False) for step in steps), 30, "digits"))) == 30
     assert capsys.readouterr().err == ""
+
+
+# --- everything on the device -------------------------------------------------------------------------------------
+
+
+def resident_loss(model, index, generator):
+    x = inputs()[index]
+    noise = torch.randn(x.shape, generator=generator, device=generator.device)
+    return (model(x + noise) - x.sum(1, keepdim=True)).square().mean()
+
+
+class Recorded(training._Replayed):
+    """A CUDA graph where there is no GPU: from the fourth call on, nothing may be new but what is in the tensors."""
+
+    def __init__(self, work, generator):
+        self.work, self.generator, self.calls, self.seen = work, generator, 0, set()
+
+    def __call__(self):
+        self.calls += 1
+        cells = dict(zip(self.work.__code__.co_freevars, self.work.__closure__, strict=True))
+        places = {name: cells[name].cell_contents.data_ptr() for name in ("index", "weight")}
+        groups = cells["optimizer"].cell_contents.param_groups
+        rates = [group["lr"].data_ptr() for group in groups]  # tensors, which a recording reads anew each time
+        for group in groups:
+            group["capturable"] = False  # which a CPU's optimizer does not know
+        assert cells["generator"].cell_contents is self.generator
+        self.seen.add((*places.values(), *rates))
+        assert len(self.seen) == 1
+        return self.work()
+
+
+@pytest.mark.parametrize("restarts", [(), (11, 20)])
+def test_a_replayed_step_is_the_step(tmp_path, monkeypatch, restarts):
+    settings = replace(SETTINGS, restarts=restarts)
+    _, eager = run(network(), resident_loss, settings, resident=True)
+    monkeypatch.setattr(training, "_can_capture", lambda accelerator: True)
+    monkeypatch.setattr(training, "_Replayed", Recorded)
+    steps, replayed = run(network(), resident_loss, settings, resident=True)
+    assert near(eager, replayed) and all(isinstance(step.loss, float) for step in steps)
+    path = tmp_path / "checkpoint"
+    run(network(), resident_loss, settings, 12, resident=True, checkpoint=path, save_every=4)
+    _, resumed = run(network(1), resident_loss, settings, resident=True, checkpoint=path)
+    assert near(eager, resumed)
+
+
+def test_only_a_single_process_on_an_nvidia_gpu_without_a_scaler_records_its_steps():
+    def can(device="cuda", processes=1, scaler=None):
+        return training._can_capture(
+            SimpleNamespace(device=torch.device(device), num_processes=processes, scaler=scaler)
+        )
+
+    assert can() and not can("cpu") and not can("mps") and not can(processes=2) and not can(scaler=object())
+
+
+def test_a_loss_is_read_when_somebody_asks_and_not_before():
+    step = TrainStep(3, torch.tensor(0.25), 1e-3, 2.0, nn.Identity(), True)
+    assert step.loss == 0.25 and training.losses_of(step) == {"loss": 0.25}
 
 
 # --- two processes ------------------------------------------------------------------------------------------------

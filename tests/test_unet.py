@@ -209,6 +209,21 @@ def test_attention_is_the_map_times_the_values(context):
     assert torch.allclose(attention(x, context), attention.to_out[0](torch.cat(heads, dim=-1)), atol=1e-6)
 
 
+@torch.no_grad()
+def test_a_text_read_before_gives_the_same_prediction_and_the_same_maps(tiny):
+    x, context = randn(2, 4, 8, 8), randn(2, 5, 12, seed=1)
+    read = tiny.read(context)
+    assert read.shape == (2, 5, sum(2 * layer.to_k.out_features for layer in tiny.cross_attentions))
+    assert torch.allclose(tiny(x, 3, read=read), tiny(x, 3, context), atol=1e-6)
+    assert not torch.allclose(tiny(x, 3, read=read.flip(0)), tiny(x, 3, context), atol=1e-3)
+    layer, h = tiny.cross_attentions[0], randn(2, 16, tiny.cross_attentions[0].to_q.in_features)
+    assert torch.allclose(layer.attention_map(h, {layer: layer.read(context)}), layer.attention_map(h, context))
+    with pytest.raises(ValueError, match="not both"):
+        tiny(x, 3, context, read)
+    with pytest.raises(ValueError, match=r"read has shape \(2, 5, 12\), expected \(2, tokens, \d+\)"):
+        tiny(x, 3, read=context)
+
+
 # --- precision and layout -----------------------------------------------------------------------------------------
 
 

@@ -94,6 +94,7 @@ SamplingSteps = Annotated[int | None, typer.Option("--steps", help="Sampling ste
 Sampler = Annotated[str | None, typer.Option(help="ddpm, ddim, dpm++, euler or heun (default dpm++).")]
 Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed.")]
 Device = Annotated[str | None, typer.Option(help="cuda, mps or cpu (default: the first of them that is there).")]
+Precision = Annotated[str | None, typer.Option(help="fp32, bf16 or fp16 (default: the fast one of this machine).")]
 Models = Annotated[Path | None, typer.Option(help="Folder of all weights, the judge too (default: the shipped ones).")]
 
 
@@ -119,6 +120,8 @@ def generate(
     gif: Annotated[Path | None, typer.Option(help="Write how the pictures form as an animation, a .gif file.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Open what was written in the system's viewer.")] = False,
     device: Device = None,
+    precision: Precision = None,
+    models: Models = None,
 ) -> None:
     """Draw pictures: `tinyldm generate "a thick red seven leaning left"`.
 
@@ -133,7 +136,7 @@ def generate(
         from tinyldm.images import magnify, save_gif, save_png
         from tinyldm.pipeline import TextToImage
 
-        pipeline = TextToImage.from_pretrained(device=device)
+        pipeline = TextToImage.from_pretrained(models, device, precision)
         options: dict[str, Any] = {
             "negative_prompt": negative,
             "num_inference_steps": steps,
@@ -197,12 +200,13 @@ def evaluate(
     seed: Seed = 0,
     models: Models = None,
     device: Device = None,
+    precision: Precision = None,
 ) -> None:
     """Measure the model: does it draw what held-out captions say, and do its digits look like real ones?"""
     from tinyldm.evaluation import Judge, evaluate
     from tinyldm.pipeline import TextToImage
 
-    judge, pipeline = Judge.from_pretrained(models), TextToImage.from_pretrained(models, device)
+    judge, pipeline = Judge.from_pretrained(models), TextToImage.from_pretrained(models, device, precision)
     options: dict[str, Any] = {
         "num_inference_steps": steps,
         "guidance_scale": guidance,
@@ -217,11 +221,12 @@ def ladder(
     n: Annotated[int, typer.Option("--n", min=2, max=10_000, help="How many pictures of each method.")] = 1000,
     seed: Seed = 0,
     device: Device = None,
+    models: Annotated[Path | None, typer.Option(help="Folder of your own machine, for one more row.")] = None,
 ) -> None:
     """Compare all methods of the course, from the shipped weights, in one table."""
     from tinyldm.ladder import ladder
 
-    print(ladder(n, seed, device))
+    print(ladder(n, seed, device, models))
 
 
 @app.command()
@@ -398,6 +403,23 @@ Captions = Annotated[
 WEIGHTS = Path("weights")
 
 
+@train_app.command("all")
+def train_all(
+    quick: Annotated[
+        bool, typer.Option("--quick", help="In about 25 minutes on two cores, instead of six hours.")
+    ] = False,
+    seed: Seed = 0,
+    out: Out = WEIGHTS,
+    rows: Rows = None,
+    captions: Captions = None,
+) -> None:
+    """A whole machine from nothing: autoencoder, text encoder and UNet, one after the other, then measured."""
+    from tinyldm import recipes
+
+    given = {name: value for name, value in {"rows": rows, "captions": captions}.items() if value is not None}
+    print(recipes.make_all(out, quick, seed, **given, command=_command()))
+
+
 @train_app.command("judge")
 def train_judge(
     steps: Steps = None, batch_size: Batch = None, seed: Seed = 0, out: Out = WEIGHTS, rows: Rows = None
@@ -484,11 +506,16 @@ def train_prior(
     _train("prior", out, steps=steps, batch_size=batch_size, seed=seed, rows=rows, models=models, samples=samples)
 
 
+def _command() -> str:
+    """What the user typed."""
+    return " ".join(["tinyldm", *sys.argv[1:]])
+
+
 def _train(name: str, out: Path, **options: Any) -> None:
     from tinyldm import recipes
 
     given = {option: value for option, value in options.items() if value is not None}
-    if line := recipes.make(getattr(recipes, name)(**given), out, " ".join(["tinyldm", *sys.argv[1:]])):
+    if line := recipes.make(getattr(recipes, name)(**given), out, _command()):
         print(line)
     if "TORCHELASTIC_RUN_ID" in os.environ:  # of many processes: a thread of their group may abort Python as it ends
         sys.stdout.flush()

@@ -12,7 +12,9 @@ import gzip
 import hashlib
 import random
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,15 @@ class Row:
     actual: Description
 
 
+@lru_cache(maxsize=4)  # so that of several sets of the same digits only the first takes half a minute
+def _measure(split: str, limit: int | None, folder: str | Path | None) -> tuple[Tensor, Tensor]:
+    """Thickness and angle of each digit, (N,)."""
+    chunks = [chunk / 255 for chunk in F.pad(load_mnist(split, folder).images[:limit], (2, 2, 2, 2)).split(500)]
+    with ThreadPoolExecutor() as pool:  # scipy measures on all cores
+        thickness = torch.cat(list(pool.map(stroke_thickness, chunks)))
+    return thickness, torch.cat([slant_angle(chunk) for chunk in chunks])
+
+
 class CaptionedMNIST:
     """MNIST digits in colour, each with a sentence: RGB 32x32, eight inks, four backgrounds, measured stroke and slant.
 
@@ -161,24 +172,18 @@ class CaptionedMNIST:
         generator = seeded_generator(seed)
         self.coverage = F.pad(mnist.images[:limit], (2, 2, 2, 2))  # uint8 (N, 28, 28) -> (N, 32, 32)
         self.labels = mnist.labels[:limit]
-        self._measure()
-        for name, per_digit in list(vars(self).items()):
-            setattr(self, name, torch.cat([per_digit] * copies))
-        self._colour(generator, held_out=split == "train")
-        rng = random.Random(generator.initial_seed())
-        self.named = [self.choose_named(i, rng) for i in range(len(self))]
-        self.captions = [write_caption(named, rng) for named in self.named]
-
-    def _measure(self) -> None:
-        thickness, angle = [], []
-        for chunk in self.coverage.split(1000):
-            thickness.append(stroke_thickness(chunk / 255))
-            angle.append(slant_angle(chunk / 255))
-        self.thickness, self.angle = torch.cat(thickness), torch.cat(angle)
+        self.thickness, self.angle = _measure(split, limit, folder)
         self.stroke = bin_by_borders(self.thickness, STROKE_BORDERS)
         self.slant = bin_by_borders(self.angle, SLANT_BORDERS)
         self.clear_stroke = far_from_borders(self.thickness, STROKE_BORDERS, STROKE_MARGIN)
         self.clear_slant = far_from_borders(self.angle, SLANT_BORDERS, SLANT_MARGIN)
+        for name, per_digit in list(vars(self).items()):
+            setattr(self, name, torch.cat([per_digit] * copies))
+        self._colour(generator, held_out=split == "train")
+        self._inks, self._backgrounds = torch.tensor(list(INKS.values())), torch.tensor(list(BACKGROUNDS.values()))
+        rng = random.Random(generator.initial_seed())
+        self.named = [self.choose_named(i, rng) for i in range(len(self))]
+        self.captions = [write_caption(named, rng) for named in self.named]
 
     def _colour(self, generator: torch.Generator, held_out: bool) -> None:
         n, inks, backgrounds = len(self), list(INKS), list(BACKGROUNDS)
@@ -199,9 +204,15 @@ class CaptionedMNIST:
 
     def images(self, index: Tensor) -> Tensor:
         """The digits of rows ``index`` (B,), in colour: (B, 3, 32, 32) in [-1, 1]."""
-        ink = torch.tensor(list(INKS.values()))[self.ink[index]]
-        background = torch.tensor(list(BACKGROUNDS.values()))[self.background[index]]
+        ink, background = self._inks[self.ink[index]], self._backgrounds[self.background[index]]
         return paint(self.coverage[index] / 255, ink, background)
+
+    def to(self, device: torch.device) -> CaptionedMNIST:
+        """Move all tensors to a device, so that `images` paints there; ``index`` must lie there, too."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
 
     def describe(self, i: int) -> Description:
         """Everything that is true of row ``i``."""

@@ -7,7 +7,7 @@ import operator
 import os
 import platform
 import reprlib
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -16,11 +16,16 @@ from tinyldm import UserError
 
 T = TypeVar("T")
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+MIN_IN_BF16 = 8  # pictures; of fewer, casting the weights takes longer than bfloat16 saves
+
 
 def best_device() -> torch.device:
-    """An NVIDIA GPU (CUDA) if there is one, else Apple's (MPS), else the CPU."""
+    """An NVIDIA GPU (CUDA) if there is one, else Apple's (MPS), else the CPU; for each process of torchrun its own."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return (
+            torch.device("cuda", int(os.environ["LOCAL_RANK"])) if "LOCAL_RANK" in os.environ else torch.device("cuda")
+        )
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -46,12 +51,12 @@ def device_of(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
-def best_precision() -> str:
-    """The fast precision here: "bf16" (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" (older GPUs) or "no".
+def best_precision(device: torch.device | None = None) -> str:
+    """The fast precision of a device: "bf16" (GPUs since Ampere, CPUs with AVX512-BF16), "fp16" (older GPUs) or "no".
 
-    "no" on Apple's GPUs, where nothing was measured.
+    "no", which is float32, on Apple's GPUs, where nothing was measured. The default is the `best_device`.
     """
-    match best_device().type:
+    match (device or best_device()).type:
         case "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         case "cpu":
@@ -111,9 +116,34 @@ def generator_from(seed: int | None, generator: torch.Generator | None) -> torch
     return generator
 
 
-def autocast() -> torch.autocast:
-    """Compute in bfloat16 where the hardware is fast at it; for work outside `training.train`."""
-    return torch.autocast(best_device().type, torch.bfloat16, enabled=best_precision() == "bf16")
+def checked_precision(name: str | None) -> str | None:
+    """One of `PRECISIONS`, or None, which leaves the choice to the program.
+
+    Raises:
+        UserError: if it is anything else.
+    """
+    if name is None or (isinstance(name, str) and name in PRECISIONS):
+        return name
+    raise UserError(f"precision must be one of {', '.join(PRECISIONS)}, not {reprlib.repr(name)}")
+
+
+def autocast(
+    precision: str | None = None, device: torch.device | None = None, pictures: int = MIN_IN_BF16
+) -> contextlib.AbstractContextManager[Any]:
+    """Let the networks inside compute in a precision; for work outside `training.train`.
+
+    Args:
+        precision: one of `PRECISIONS`. None is bfloat16 where the hardware is fast at it and there are pictures enough
+            to make up for casting the weights; else what is around it stays, usually float32.
+        device: where they compute; by default the `best_device`.
+        pictures: how many at once.
+    """
+    device = device or best_device()
+    if precision is None:
+        if pictures < MIN_IN_BF16 or best_precision(device) != "bf16":
+            return contextlib.nullcontext()
+        precision = "bf16"
+    return torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32")
 
 
 def describe_hardware() -> str:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tinyldm.devices import device_of, pictures_per_batch, seeded_generator
+from tinyldm.devices import autocast, checked_precision, device_of, pictures_per_batch, seeded_generator
 from tinyldm.samplers import SAMPLERS, SPACINGS, denoiser, sample
 from tinyldm.schedule import KINDS, PREDICTION_TYPES, NoiseSchedule, stratified_timesteps
 from tinyldm.unet import UNet, UNetConfig
@@ -105,15 +105,23 @@ class DiffusionModel(nn.Module):
         num_inference_steps: int | None = None,
         sampler: str | None = None,
         progress: bool = False,
+        precision: str | None = None,
     ) -> Tensor:
         """``n`` images from a model of pixels without text: (n, C, H, W) in [-1, 1].
 
-        ``seed`` as for calling `TextToImage`, the other options as for `sample`.
+        ``seed`` and ``precision`` as for `TextToImage`, the other options as for `sample`.
         """
         from tqdm.auto import tqdm
 
         config, schedule, device = self.config, self.config.schedule(), device_of(self)
-        denoise = denoiser(self, schedule, config.prediction_type, clip=1)
+        checked_precision(precision)
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            x = x.contiguous(memory_format=torch.channels_last)  # convolutions of few channels are faster
+            with autocast(precision, device, len(x)):
+                return self(x, t).float()
+
+        denoise = denoiser(predict, schedule, config.prediction_type, clip=1)
         generator, parts = seeded_generator(seed), []
         options: dict[str, Any] = {"spacing": config.spacing, "generator": generator}
         options["steps"] = config.num_inference_steps if num_inference_steps is None else num_inference_steps

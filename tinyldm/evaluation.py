@@ -77,7 +77,7 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     """
 
     def draw(limit: float) -> Tensor:
-        return (torch.rand(len(images), generator=generator) * 2 - 1) * limit
+        return (torch.rand(len(images), generator=generator, device=generator.device) * 2 - 1) * limit
 
     angle, scale, shear = draw(0.17), 1 + draw(0.12), draw(0.2)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -17,8 +18,10 @@ from tinyldm.vqvae import VQVAE, CodePrior
 from tinyldm.weights import read_weights
 
 
-def ladder(n: int = 1000, seed: int = 0, device: str | None = None) -> str:
+def ladder(n: int = 1000, seed: int = 0, device: str | None = None, models: Path | None = None) -> str:
     """All methods of the course side by side, from the shipped weights: a Markdown table.
+
+    With a folder ``models``, as `tinyldm train all` fills it, a last row is for the machine in it.
 
     Parameters and minutes of training are totals over all files that a method needs; the text encoder isn't counted for
     "latent diffusion", whose prompt is always empty. Fréchet distances are for ``n`` images and compare shapes only;
@@ -44,6 +47,9 @@ def ladder(n: int = 1000, seed: int = 0, device: str | None = None) -> str:
     ]
     bar = tqdm(methods, desc="ladder", unit="method", leave=False)
     rungs = [_rung(name, files, draw, test, judge) for name, files, draw in bar]
+    if models is not None:
+        own, files = TextToImage.from_pretrained(models, device), methods[-1][1]
+        rungs.append(_rung("your own", files, lambda n: own.images(test.captions[:n], seed=seed), test, judge, models))
     floor = rungs[0][1]
     distance = f"Fréchet distance at N = {n:,} (real against real: {floor:.2f})"
     head = ["method", "million parameters", "minutes of training", "on", "ms a picture", distance, "all named right"]
@@ -51,7 +57,12 @@ def ladder(n: int = 1000, seed: int = 0, device: str | None = None) -> str:
 
 
 def _rung(
-    name: str, files: list[str], draw: Callable[[int], Tensor], test: CaptionedMNIST, judge: Judge
+    name: str,
+    files: list[str],
+    draw: Callable[[int], Tensor],
+    test: CaptionedMNIST,
+    judge: Judge,
+    folder: Path | None = None,
 ) -> tuple[str, float]:
     """A row of the table, and the distance between real and real digits."""
     draw(2)  # the first call is slower
@@ -63,7 +74,7 @@ def _rung(
     if "text_encoder" in files:
         seen = [row for part in images.split(500) for row in read(part, judge)]
         named = f"{prompt_fidelity(test.named, seen)['all']:.1%}"
-    weights = [read_weights(file) for file in files]
+    weights = [read_weights(file, folder) for file in files]
     parameters = sum(tensor.numel() for state, _ in weights for tensor in state.values()) / 1e6
     minutes = sum(metadata["seconds"] for _, metadata in weights) / 60
     hardware = "; ".join(dict.fromkeys(metadata["hardware"] for _, metadata in weights))

@@ -7,6 +7,7 @@ Design choices
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import threading
@@ -22,13 +23,13 @@ from torch import Tensor, nn
 
 from tinyldm import TinyldmWarning, UserError
 from tinyldm.captions import SLIPS, is_explained, near_miss, shorten, unmet, words_of
-from tinyldm.devices import device_named, device_of, generator_from, pictures_per_batch
+from tinyldm.devices import autocast, checked_precision, device_named, device_of, generator_from, pictures_per_batch
 from tinyldm.diffusion import DiffusionConfig, DiffusionModel
 from tinyldm.guidance import guide, keep_known
 from tinyldm.images import ImageLike, image_and_mask, to_pil
 from tinyldm.samplers import SampleStep, denoiser, sample, timesteps
 from tinyldm.text import END, UNKNOWN, PromptWarning, TextEncoder, clip_tokenizer, tokenize
-from tinyldm.unet import TransformerBlock, UNet
+from tinyldm.unet import UNet
 from tinyldm.vae import VAE
 
 MAX_GUIDANCE = 30.0
@@ -41,7 +42,9 @@ class TextToImage:
     >>> pipeline("a thick red seven leaning left", seed=0).save("seven.png")
     """
 
-    def __init__(self, vae: VAE, text_encoder: TextEncoder, unet: UNet, config: DiffusionConfig):
+    def __init__(
+        self, vae: VAE, text_encoder: TextEncoder, unet: UNet, config: DiffusionConfig, precision: str | None = None
+    ):
         if unet.config.context_dim != text_encoder.config.hidden_size:
             raise UserError(
                 f"the UNet reads embeddings of width {unet.config.context_dim}, "
@@ -53,21 +56,33 @@ class TextToImage:
                 f"but the autoencoder has {vae.config.latent_channels}"
             )
         self.vae, self.text_encoder, self.unet, self.config = vae, text_encoder, unet, config
-        self.schedule = config.schedule()
+        self.schedule, self.precision = config.schedule(), checked_precision(precision)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path | None = None, device: str | torch.device | None = None) -> TextToImage:
-        """The shipped model, or the one in ``folder``, on ``device`` (default: `devices.best_device`).
+    def from_pretrained(
+        cls,
+        folder: str | Path | None = None,
+        device: str | torch.device | None = None,
+        precision: str | None = None,
+    ) -> TextToImage:
+        """The shipped model, or one from a folder.
+
+        Args:
+            folder: of the weights; by default the shipped ones.
+            device: by default `devices.best_device`.
+            precision: in which the networks compute, "fp32", "bf16" or "fp16". By default bfloat16 where the hardware
+                is fast at it, float32 elsewhere and for fewer than eight pictures. What goes from one network to the
+                next is float32 in any case.
 
         Raises:
-            UserError: if there is no such device here.
+            UserError: if there is no such device here, or no such precision.
             WeightsError: if a file is missing, damaged, or does not match its settings.
         """
         device = device_named(device)
         vae = VAE.from_pretrained(folder)
         model = DiffusionModel.from_pretrained("unet", folder)
         text_encoder = TextEncoder.from_pretrained(folder)
-        return cls(vae, text_encoder, model.unet, model.config).to(device)
+        return cls(vae, text_encoder, model.unet, model.config, precision).to(device)
 
     def to(self, device: str | torch.device) -> TextToImage:
         """Move all parts to a device."""
@@ -82,7 +97,7 @@ class TextToImage:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the networks; everything between them is float32."""
+        """The precision of the weights; everything between the networks is float32."""
         return next(self.unet.parameters()).dtype
 
     @property
@@ -270,12 +285,13 @@ class TextToImage:
         scale = self.config.guidance_scale if guidance_scale is None else guidance_scale
         if not hasattr(scale, "__float__") or not (math.isfinite(scale) and 0 <= scale <= MAX_GUIDANCE):
             raise UserError(f"guidance must be between 0 and {MAX_GUIDANCE:g}, not {scale!r}")
-        negative = self.embed([negative_prompt]).expand(len(prompts), -1, -1)
+        context, negative = (self._read(texts, len(prompts)) for texts in (prompts, [negative_prompt]))
         below = len(self.schedule) if negative_prompt else self.config.guidance_below  # avoid it from the first step
         if scale <= 1 and negative_prompt:
             warnings.warn("without guidance (above 1), a negative prompt has no effect", PromptWarning, stacklevel=2)
-        context, rescale = self.embed(prompts), self.config.guidance_rescale
-        predict = guide(self._predict, context, negative, max(scale, 1.0), below, rescale)
+        predict = guide(
+            self._predict(len(prompts)), context, negative, max(scale, 1.0), below, self.config.guidance_rescale
+        )
         generator = generator_from(None, generator)
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         shape = (len(prompts), self.vae.config.latent_channels, self.config.sample_size, self.config.sample_size)
@@ -316,8 +332,27 @@ class TextToImage:
             **as_in_diffusers,
         )
 
-    def _predict(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-        return self.unet(x.to(self.dtype), t, context).float()
+    def _predict(self, pictures: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The UNet on texts that were read before; guidance doubles the rows, which must not change the precision."""
+
+        def predict(x: Tensor, t: Tensor, read: Tensor) -> Tensor:
+            with self._autocast(pictures):
+                return self.unet(x.to(self.dtype), t, read=read).float()
+
+        return predict
+
+    @torch.no_grad()
+    def _read(self, prompts: list[str], pictures: int) -> Tensor:
+        """What the UNet takes from the prompts, or of a single one for all pictures, (pictures, 77, R)."""
+        context = self.embed(prompts)
+        with self._autocast(pictures):
+            return self.unet.read(context).expand(pictures, -1, -1)
+
+    def _autocast(self, pictures: int) -> contextlib.AbstractContextManager[Any]:
+        """Compute in `precision`; weights that are in half precision say themselves how."""
+        if self.dtype != torch.float32:
+            return contextlib.nullcontext()
+        return autocast(self.precision, self.device, pictures)
 
     @torch.no_grad()
     def attention_by_word(self, prompt: str, **options: Any) -> tuple[Tensor, list[str], Tensor]:
@@ -334,8 +369,6 @@ class TextToImage:
             (words, 4, 4) in [0, 1]. At each position, the rest up to 1 went to the start and end tokens.
         """
         maps = []
-        blocks = [block for block in self.unet.modules() if isinstance(block, TransformerBlock)]
-        layers = [block.attn2 for block in blocks if block.attn2 is not None]
         here = threading.get_ident()
 
         def record(layer: Any, inputs: Any) -> None:
@@ -343,7 +376,7 @@ class TextToImage:
                 # [-1]: with guidance, the prompt's half comes last; mean over heads: (16, 77)
                 maps.append(layer.attention_map(*inputs)[-1].mean(0))
 
-        hooks = [layer.register_forward_pre_hook(record) for layer in layers]
+        hooks = [layer.register_forward_pre_hook(record) for layer in self.unet.cross_attentions]
         try:
             image = self.images([prompt], **options)[0]
         finally:
@@ -372,18 +405,21 @@ class TextToImage:
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
         """The prompts as the UNet reads them, (B, 77, dim)."""
-        return self.text_encoder(tokenize(prompts).to(self.device))
+        with self._autocast(len(prompts)):
+            return self.text_encoder(tokenize(prompts).to(self.device)).to(self.dtype)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Images (B, 3, 32, 32) in [-1, 1] to latents (B, 4, 8, 8), deterministically."""
-        return self.vae.encode(images.to(self.device, self.dtype), sample=False).float()
+        with self._autocast(len(images)):
+            return self.vae.encode(images.to(self.device, self.dtype), sample=False).float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (B, 4, 8, 8) to images (B, 3, 32, 32) in [-1, 1]."""
         parts = latents.to(self.device, self.dtype).split(self.batch)  # large images one by one, to save memory
-        return torch.cat([self.vae.decode(part).float().clamp(-1, 1) for part in parts])
+        with self._autocast(len(latents)):
+            return torch.cat([self.vae.decode(part).float().clamp(-1, 1) for part in parts])
 
 
 def _texts(prompts: str | Iterable[str]) -> list[str]:

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from tinyldm import UserError
 from tinyldm.data import CaptionedMNIST, load_mnist
-from tinyldm.devices import autocast, best_device, checked_seed, describe_hardware, device_of, seeded_generator
+from tinyldm.devices import autocast, best_device, checked_seed, describe_hardware, seeded_generator
 from tinyldm.diffusion import DiffusionConfig, DiffusionModel, diffusion_loss
 from tinyldm.evaluation import (
     Judge,
@@ -51,19 +51,21 @@ from tinyldm.text import (
     trim,
 )
 from tinyldm.training import (
+    LossFunction,
     Stopped,
     TrainSettings,
     TrainStep,
     check_batch,
     fingerprint,
     progress,
+    skip,
     stop_on_signal,
     train,
 )
 from tinyldm.unet import UNetConfig
 from tinyldm.vae import VAE, VAEConfig, vae_loss
 from tinyldm.vqvae import VQVAE, CodePrior, perplexity, vq_loss
-from tinyldm.weights import check_writable, save_weights, state_to_save, weights_path
+from tinyldm.weights import atomic_write, check_writable, read_weights, save_weights, state_to_save, weights_path
 
 Figures = dict[str, float]
 TRAINING_DIGITS = 60_000
@@ -93,7 +95,7 @@ class Recipe:
     finish: Callable[[Any], nn.Module] = field(default=lambda model: model)
 
 
-def make(recipe: Recipe, out: str | Path, command: str = "") -> str:
+def make(recipe: Recipe, out: str | Path, command: str = "", bar: Any = None, share: float = 0.0) -> str:
     """Train with a progress bar, write ``out/name.safetensors``, measure, and add the figures to the file.
 
     An interrupted run continues from ``out/name.checkpoint``. Of many processes the first one writes.
@@ -102,6 +104,7 @@ def make(recipe: Recipe, out: str | Path, command: str = "") -> str:
         recipe: what to make.
         out: folder.
         command: what the user typed, for the metadata.
+        bar, share: as for `training.progress`.
 
     Returns:
         A line that says what was made; an empty one on the other processes.
@@ -114,13 +117,14 @@ def make(recipe: Recipe, out: str | Path, command: str = "") -> str:
     path, checkpoint = Path(out) / f"{recipe.name}.safetensors", Path(out) / f"{recipe.name}.checkpoint"
     check_writable(path, CHECKPOINT_COPIES * 4e-6 * sum(value.numel() for value in recipe.model.state_dict().values()))
     with _alone(checkpoint):
-        return _make(recipe, path, checkpoint, command)
+        return _make(recipe, path, checkpoint, command, bar, share)
 
 
-def _make(recipe: Recipe, path: Path, checkpoint: Path, command: str) -> str:
+def _make(recipe: Recipe, path: Path, checkpoint: Path, command: str, bar: Any, share: float) -> str:
     total = recipe.settings.steps
     with stop_on_signal() as requested:
-        for step in progress(recipe.run(checkpoint=checkpoint, stop=requested.is_set), total, recipe.name):
+        run = recipe.run(checkpoint=checkpoint, stop=requested.is_set)
+        for step in progress(run, total, recipe.name, bar, share):
             last = step
     if not last.is_main:
         return ""
@@ -172,6 +176,89 @@ def _all_cores() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+# ---------------------------------------------------------------- the whole machine
+
+# What a quick machine's recipes are given, and how many minutes each stage takes: quick on two cores of a CPU, and at
+# its full length on the hardware that the shipped files were trained on.
+QUICK: dict[str, dict[str, Any]] = {
+    "vae": {"steps": 600},
+    "clip": {"steps": 600},
+    "ldm": {"steps": 4500, "batch_size": 64, "copies": 1, "unknown": False},
+}
+MINUTES = {"vae": (3.0, 27.0), "clip": (5.0, 41.0), "ldm": (17.0, 294.0)}
+FILES = {"vae": "vae", "clip": "text_encoder", "ldm": "unet"}
+
+
+def make_all(
+    out: str | Path, quick: bool = False, seed: int = 0, rows: int = 60_000, captions: int = 2000, command: str = ""
+) -> str:
+    """Train a whole machine from nothing: autoencoder, text encoder and UNet, one after the other, under one bar.
+
+    The judge, which only measures, is copied from the shipped one. An interrupted run continues where it was.
+
+    Args:
+        out: folder, that of `TextToImage.from_pretrained` afterwards.
+        quick: in about 25 minutes on two cores of a CPU, instead of with all the steps of the shipped files.
+        seed, rows: as in every recipe.
+        captions: how many held-out captions the machine is measured on.
+        command: what the user typed; files of another command are not built upon.
+
+    Returns:
+        A few lines that say what was made, how good it is, and how to draw with it.
+
+    Raises:
+        UserError: the folder has files of another command, or as for `make`.
+        Stopped: as for `make`.
+    """
+    out = Path(out)
+    if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        raise UserError("a whole machine is trained by one process: start it without torchrun, or unset WORLD_SIZE")
+    check_writable(out / "unet.safetensors")
+    done = [name for name in FILES if _is_made(out, name, command)]
+    if not weights_path("judge", out).exists():
+        out.mkdir(parents=True, exist_ok=True)
+        with atomic_write(weights_path("judge", out)) as unfinished:
+            unfinished.write_bytes(weights_path("judge").read_bytes())
+    shares = {name: minutes[0 if quick else 1] for name, minutes in MINUTES.items()}
+    look = "{desc}{percentage:3.0f}% |{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=sum(shares.values()), bar_format=look, mininterval=1.0) as bar:
+        for name, share in shares.items():
+            if name in done:
+                skip(bar, share)
+                continue
+            bar.set_description(f"{FILES[name]}, getting ready")
+            options = {"seed": seed, "rows": rows, **(QUICK[name] if quick else {})}
+            if name == "ldm":
+                options |= {"models": out, "captions": captions}
+            make(globals()[name](**options), out, command, bar, share)
+    return _about_machine(out)
+
+
+def _is_made(out: Path, name: str, command: str) -> bool:
+    """Whether this command has made that stage's file."""
+    path = weights_path(FILES[name], out)
+    if not path.exists() or path.with_suffix(".checkpoint").exists():
+        return False
+    other = read_weights(FILES[name], out)[1].get("command")
+    if other != command:
+        raise UserError(f"{path} was made by another command ({other!r}): choose another folder, or delete it")
+    return True
+
+
+def _about_machine(out: Path) -> str:
+    records = {name: read_weights(name, out)[1] for name in FILES.values()}
+    minutes, figures = sum(record["seconds"] for record in records.values()) / 60, records["unet"]["measured"]
+    shares = ", ".join(f"{name} {figures[name]:.1%}" for name in ("digit", "ink", "background", "slant", "stroke"))
+    return "\n".join(
+        [
+            f"{out}: {minutes:.1f} minutes of training on {records['unet']['hardware']}",
+            f"right on {figures['n']:,} held-out captions: {shares}; all that is named {figures['all']:.1%}",
+            f"Fréchet distance {figures['frechet']:.2f} (real against real {figures['frechet_floor']:.2f})",
+            f'to draw with it: tinyldm generate "a thick red seven leaning left" --models {out}',
+        ]
+    )
+
+
 # ---------------------------------------------------------------- what measures
 
 
@@ -179,19 +266,17 @@ def judge(steps: int = 3000, batch_size: int = 128, seed: int = 0, rows: int = 6
     """The judge: the classifier that says which digit is in a picture."""
     settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.05, seed=seed)
     _check(batch_size, rows)
-    mnist = load_mnist("train")
-    images, labels = mnist.padded()[:rows], mnist.labels[:rows]
+    mnist, device = load_mnist("train"), best_device()
+    images, labels = mnist.padded()[:rows].to(device), mnist.labels[:rows].to(device)
 
     def loss(model: nn.Module, index: Tensor, generator: torch.Generator) -> Tensor:
-        device = device_of(model)
-        scores = model(jitter(images[index], generator).to(device))
-        return F.cross_entropy(scores, labels[index].to(device), label_smoothing=0.05)
+        return F.cross_entropy(model(jitter(images[index], generator)), labels[index], label_smoothing=0.05)
 
     def measure(model: Judge) -> Figures:
         return {"accuracy": judge_accuracy(model)}
 
     model = _seeded(seed, Judge)
-    return Recipe("judge", model, settings, partial(train, model, loss, len(labels), settings), measure)
+    return Recipe("judge", model, settings, _training(model, loss, len(labels), settings), measure)
 
 
 # ---------------------------------------------------------------- the text-to-image model
@@ -201,17 +286,17 @@ def vae(steps: int = 2400, batch_size: int = 64, seed: int = 0, rows: int = 60_0
     """The autoencoder: colour pictures to latents and back."""
     settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
     _check(batch_size, rows)
-    data = CaptionedMNIST("train", limit=rows)
+    data = CaptionedMNIST("train", limit=rows).to(best_device())
     config = VAEConfig(block_out_channels=(32, 32, 64), norm_num_groups=16)
 
     def loss(model: VAE, index: Tensor, generator: torch.Generator) -> Tensor:
-        return vae_loss(model, data.images(index).to(device_of(model)), kl_weight=1e-4, generator=generator)[0]
+        return vae_loss(model, data.images(index), kl_weight=1e-4, generator=generator)[0]
 
     @torch.no_grad()
     def finish(model: VAE) -> VAE:
         """Measure the scaling factor on 4,000 training pictures."""
         sample = torch.arange(0, len(data), max(1, len(data) // 4000))
-        latents = model.encode(data.images(sample), torch.Generator().manual_seed(0))
+        latents = model.encode(data.images(sample.to(best_device())).cpu(), seeded_generator(0))
         model.config = replace(model.config, scaling_factor=model.measure_scaling_factor(latents))
         return model
 
@@ -219,7 +304,7 @@ def vae(steps: int = 2400, batch_size: int = 64, seed: int = 0, rows: int = 60_0
         return {"psnr": _psnr_of(lambda images: model.decode(model.encode(images, sample=False)))}
 
     model = _seeded(seed, lambda: VAE(config))
-    return Recipe("vae", model, settings, partial(train, model, loss, len(data), settings), measure, finish)
+    return Recipe("vae", model, settings, _training(model, loss, len(data), settings), measure, finish)
 
 
 def clip(steps: int = 2400, batch_size: int = 512, seed: int = 0, rows: int = 60_000) -> Recipe:
@@ -230,20 +315,20 @@ def clip(steps: int = 2400, batch_size: int = 512, seed: int = 0, rows: int = 60
     """
     settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
     _check(batch_size, rows, copies=2)
-    data = CaptionedMNIST("train", limit=rows, copies=2)
+    data = CaptionedMNIST("train", limit=rows, copies=2).to(best_device())
     tokens = tokenize(data.captions)
+    longest = trim(tokens).shape[1] + 3  # with the unknown words
+    tokens = tokens[:, :longest].to(best_device())
     model = _seeded(seed, lambda: CLIP(TextEncoder(), ImageEncoder()))
     keep_unknown_silent(model.text, tokens)
 
     def loss(model: CLIP, index: Tensor, generator: torch.Generator) -> Tensor:
-        device = device_of(model)
-        captions = trim(sprinkle_unknown(tokens[index], generator))
-        return model(data.images(index).to(device), captions.to(device))
+        return model(data.images(index), sprinkle_unknown(tokens[index], generator))
 
     def measure(model: CLIP) -> Figures:
         return {"retrieval": _retrieval(model)}
 
-    run = partial(train, model, loss, len(data), settings)
+    run = _training(model, loss, len(data), settings)
     return Recipe("text_encoder", model, settings, run, measure, finish=lambda model: model.text)
 
 
@@ -254,6 +339,8 @@ def ldm(
     rows: int = 60_000,
     models: Path | None = None,
     captions: int = 2000,
+    copies: int = 2,
+    unknown: bool = True,
 ) -> Recipe:
     """The noise predictor of the latent diffusion model, steered by text.
 
@@ -261,32 +348,35 @@ def ldm(
         steps, batch_size, seed, rows: as in every recipe.
         models: folder of the judge, the autoencoder and the text encoder; by default the shipped ones.
         captions: how many held-out captions the model is measured on.
+        copies: how many times each digit appears, in other colours and words.
+        unknown: whether unknown words are sprinkled into the captions, so that it learns to ignore them.
     """
     restarts = tuple(step for step in (20_000, 34_000) if step < steps)
     settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed, restarts=restarts)
-    _check(batch_size, rows, copies=2, measured=captions)
+    _check(batch_size, rows, copies=copies, measured=captions)
     config = DiffusionConfig()
     schedule = config.schedule()
     judge = Judge.from_pretrained(models)  # now, so that a missing one does not stop the end of a long training
     vae, text = VAE.from_pretrained(models), TextEncoder.from_pretrained(models)
-    data = CaptionedMNIST("train", limit=rows, copies=2)
-    posterior, tokens = seeded_generator(seed), tokenize(data.captions)
+    data = CaptionedMNIST("train", limit=rows, copies=copies)
+    posterior, device = seeded_generator(seed), best_device()
+    tokens = tokenize(data.captions).to(device)
     with torch.no_grad(), autocast():
-        latents = _in_batches("latents", data, lambda images: vae.to(best_device()).encode(images, posterior).float())
+        latents = _in_batches("latents", data, lambda images: vae.to(device).encode(images, posterior).float())
+    text.to(device)
 
     def loss(model: nn.Module, index: Tensor, generator: torch.Generator) -> Tensor:
-        device = device_of(model)
-        read = drop_captions(sprinkle_unknown(tokens[index], generator), generator)
+        read = sprinkle_unknown(tokens[index], generator) if unknown else tokens[index]
         with torch.no_grad():
-            context = text.to(device)(read.to(device))
-        return diffusion_loss(model, schedule, latents[index].to(device), generator, config.prediction_type, context)
+            context = text(drop_captions(read, generator))
+        return diffusion_loss(model, schedule, latents[index], generator, config.prediction_type, context)
 
     def measure(model: DiffusionModel) -> Figures:
         pipeline = TextToImage(vae, text, model.unet, config).to(best_device())
         return _as_figures(evaluate(lambda prompts: pipeline.images(prompts, seed=0), captions, judge=judge))
 
     model, inputs = _seeded(seed, lambda: DiffusionModel(config)), _fingerprints(models, "vae", "text_encoder")
-    run = partial(train, model, loss, len(latents), settings, inputs=inputs)
+    run = _training(model, loss, len(latents), settings, inputs)
     return Recipe("unet", model, settings, run, measure)
 
 
@@ -297,7 +387,7 @@ def gan(steps: int = 10_000, batch_size: int = 64, seed: int = 0, rows: int = 60
     """The generator of the GAN, the old method; ``samples`` of its pictures are measured."""
     settings = TrainSettings(steps, batch_size, learning_rate=2e-4, seed=seed)
     _check(batch_size, rows, measured=samples)
-    images = load_mnist("train").padded()[:rows]
+    images = load_mnist("train").padded()[:rows].to(best_device())
     generator, discriminator = _seeded(seed, lambda: (Generator(), Discriminator()))
     generator, discriminator = generator.to(best_device()), discriminator.to(best_device())
 
@@ -313,7 +403,7 @@ def pixel(steps: int = 6000, batch_size: int = 512, seed: int = 0, rows: int = 6
     """The noise predictor of lesson 03: pixels, no text; ``samples`` of its pictures are measured."""
     settings = TrainSettings(steps, batch_size, learning_rate=2e-3, seed=seed)
     _check(batch_size, rows, measured=samples)
-    images = load_mnist("train").padded()[:rows]
+    images = load_mnist("train").padded()[:rows].to(best_device())
     unet = UNetConfig(
         in_channels=1,
         out_channels=1,
@@ -334,37 +424,36 @@ def pixel(steps: int = 6000, batch_size: int = 512, seed: int = 0, rows: int = 6
     schedule = config.schedule()
 
     def loss(model: nn.Module, index: Tensor, generator: torch.Generator) -> Tensor:
-        return diffusion_loss(model, schedule, images[index].to(device_of(model)), generator, config.prediction_type)
+        return diffusion_loss(model, schedule, images[index], generator, config.prediction_type)
 
     def measure(model: DiffusionModel) -> Figures:
-        with autocast():
-            pictures = model.to(best_device()).images(samples, progress=True)
-        return _sample_figures(pictures.cpu())
+        return _sample_figures(model.to(best_device()).images(samples, progress=True).cpu())
 
     model = _seeded(seed, lambda: DiffusionModel(config))
-    return Recipe("pixel", model, settings, partial(train, model, loss, len(images), settings), measure)
+    return Recipe("pixel", model, settings, _training(model, loss, len(images), settings), measure)
 
 
 def vqvae(steps: int = 4000, batch_size: int = 64, seed: int = 0, rows: int = 60_000) -> Recipe:
     """The autoencoder with a codebook: colour pictures to 8x8 codes and back."""
     settings = TrainSettings(steps, batch_size, learning_rate=2e-3, weight_decay=0.0, seed=seed)
     _check(batch_size, rows)
-    data = CaptionedMNIST("train", limit=rows)
+    data = CaptionedMNIST("train", limit=rows).to(best_device())
 
     def loss(model: VQVAE, index: Tensor, generator: torch.Generator) -> Tensor:
-        return vq_loss(model, data.images(index).to(device_of(model)))[0]
+        return vq_loss(model, data.images(index))[0]
 
     @torch.no_grad()
     def measure(model: VQVAE) -> Figures:
         """PSNR on held-out digits; how much of the codebook 4,000 training pictures use."""
         sample = torch.arange(0, len(data), max(1, len(data) // 4000))
-        codes = torch.cat([model.encode(data.images(part)) for part in sample.split(ENCODING_BATCH)])
+        parts = sample.to(best_device()).split(ENCODING_BATCH)
+        codes = torch.cat([model.encode(data.images(part).cpu()) for part in parts])
         size = model.config.codebook_size
         used = {"codes_used": round(len(codes.unique()) / size, 3), "perplexity": round(perplexity(codes, size), 1)}
         return {"psnr": _psnr_of(lambda images: model.decode(model.encode(images))), **used}
 
     model = _seeded(seed, VQVAE)
-    return Recipe("vqvae", model, settings, partial(train, model, loss, len(data), settings), measure)
+    return Recipe("vqvae", model, settings, _training(model, loss, len(data), settings), measure)
 
 
 def prior(
@@ -385,12 +474,12 @@ def prior(
     settings = TrainSettings(steps, batch_size, learning_rate=1e-3, seed=seed)
     _check(batch_size, rows, copies=4, measured=samples)
     vqvae, data = VQVAE.from_pretrained(models), CaptionedMNIST("train", limit=rows, copies=4)
+    labels = data.labels.to(best_device())
     with torch.no_grad():
         codes = _in_batches("codes", data, lambda images: vqvae.to(best_device()).encode(images).flatten(1))
 
     def loss(model: CodePrior, index: Tensor, generator: torch.Generator) -> Tensor:
-        device = device_of(model)
-        return model.loss(data.labels[index].to(device), codes[index].to(device))
+        return model.loss(labels[index], codes[index])
 
     def measure(model: CodePrior) -> Figures:
         with autocast():
@@ -398,7 +487,7 @@ def prior(
         return _sample_figures(pictures.float().cpu())
 
     model, inputs = _seeded(seed, CodePrior), _fingerprints(models, "vqvae")
-    return Recipe("prior", model, settings, partial(train, model, loss, len(codes), settings, inputs=inputs), measure)
+    return Recipe("prior", model, settings, _training(model, loss, len(codes), settings, inputs), measure)
 
 
 # ---------------------------------------------------------------- what recipes share
@@ -424,6 +513,13 @@ def _seeded(seed: int, make_model: Callable[[], Any]) -> Any:
         return make_model()
 
 
+def _training(
+    model: nn.Module, loss: LossFunction, rows: int, settings: TrainSettings, inputs: dict[str, str] | None = None
+) -> Callable[..., Iterator[TrainStep]]:
+    """`training.train` for a loss whose data lie on the `best_device`."""
+    return partial(train, model, loss, rows, settings, inputs=inputs, resident=True)
+
+
 def _fingerprints(models: Path | None, *names: str) -> dict[str, str]:
     """Of the weights files that a training reads."""
     paths = [weights_path(name, models) for name in names]
@@ -432,8 +528,8 @@ def _fingerprints(models: Path | None, *names: str) -> dict[str, str]:
 
 def _in_batches(what: str, data: CaptionedMNIST, encode: Callable[[Tensor], Tensor]) -> Tensor:
     """Encode the training set once: at this size an encoder would cost more than the network that is trained."""
-    parts = tqdm(torch.arange(len(data)).split(ENCODING_BATCH), desc=what, unit="batch", mininterval=1.0)
-    return torch.cat([encode(data.images(part).to(best_device())).cpu() for part in parts])
+    parts = tqdm(torch.arange(len(data)).split(ENCODING_BATCH), desc=what, unit="batch", mininterval=1.0, leave=False)
+    return torch.cat([encode(data.images(part).to(best_device())) for part in parts])
 
 
 def _as_figures(report: Report) -> Figures:

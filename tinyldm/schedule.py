@@ -56,6 +56,7 @@ class NoiseSchedule:
             first = (a == 0).nonzero()[0].item()
             raise ValueError(f"step {first} of {len(a)} is pure noise already (ᾱ = 0); only the last may be")
         object.__setattr__(self, "alphas_cumprod", a)
+        object.__setattr__(self, "_copies", {a.device: a})
 
     @classmethod
     def create(
@@ -218,13 +219,21 @@ class NoiseSchedule:
             ValueError: if a step is outside [0, T).
         """
         t = torch.as_tensor(t)
-        if ((t < 0) | (t > len(self) - 1)).any():
+        replayed = t.is_cuda and torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
+        if not replayed and ((t < 0) | (t > len(self) - 1)).any():
             raise ValueError(f"steps must be in [0, {len(self)}), not from {t.min().item()} to {t.max().item()}")
-        alphas = self.alphas_cumprod.to(t.device)
+        alphas = self._on(t.device)
         if not t.is_floating_point() or (t == t.round()).all():
             return alphas[t.long()]
         sigmas = (1 / alphas.clamp_min(SMALLEST_ALPHA) - 1).sqrt()
         return 1 / (1 + torch.lerp(sigmas[t.floor().long()], sigmas[t.ceil().long()], t.frac()).square())
+
+    def _on(self, device: torch.device) -> Tensor:
+        """ᾱ on a device, copied there once."""
+        copies: dict[torch.device, Tensor] = vars(self)["_copies"]
+        if device not in copies:
+            copies[device] = self.alphas_cumprod.to(device)
+        return copies[device]
 
     def _roots(self, t: Tensor | float, like: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(ᾱ_t) and sqrt(1 - ᾱ_t), (B, 1, 1, 1), with the dtype and device of ``like``."""
@@ -249,9 +258,12 @@ def stratified_timesteps(n: int, num_steps: int, generator: torch.Generator) -> 
         int64 in [0, T), (n,); each on its own is uniform, and they are in ascending order except for one wrap-around.
     """
     device = generator.device
-    dtype = torch.float64 if device.type == "cpu" else torch.float32
-    u = torch.rand(1, generator=generator, dtype=dtype, device=device).cpu().double()  # float32: neighbours may meet
-    return ((torch.arange(n) / n + u) % 1 * num_steps).long().to(device)
+    exact = (
+        torch.device("cpu") if device.type == "mps" else device
+    )  # which has no float64; in float32 neighbours may meet
+    dtype = torch.float64 if exact == device else torch.float32
+    u = torch.rand(1, generator=generator, dtype=dtype, device=device).to(exact, torch.float64)
+    return ((torch.arange(n, device=exact) / n + u) % 1 * num_steps).long().to(device)
 
 
 def _betas_between(kind: str, start: float, end: float, num_steps: int) -> Tensor:

@@ -340,8 +340,14 @@ class CLIP(nn.Module):
 def keep_unknown_silent(encoder: TextEncoder, captions: Tensor) -> None:
     """From now on, train only the table rows of tokens that occur in ``captions`` (N, 77); all others stay zero."""
     occurs = torch.zeros(VOCABULARY_SIZE, 1)
-    occurs[captions.unique()] = 1
-    encoder.table.register_hook(lambda gradient: gradient * occurs.to(gradient))
+    occurs[captions.unique().cpu()] = 1
+
+    def silence(gradient: Tensor) -> Tensor:
+        nonlocal occurs
+        occurs = occurs.to(gradient)  # where it stays
+        return gradient * occurs
+
+    encoder.table.register_hook(silence)
 
 
 def trim(tokens: Tensor) -> Tensor:
@@ -364,8 +370,8 @@ def drop_captions(tokens: Tensor, generator: torch.Generator, share: float = 0.1
         (B, 77).
     """
     empty = torch.full_like(tokens[:1], END)
-    empty[0, 0] = START
-    dropped = torch.rand(len(tokens), generator=generator) < share
+    empty[:, 0].fill_(START)
+    dropped = torch.rand(len(tokens), generator=generator, device=generator.device) < share
     return torch.where(dropped[:, None], empty, tokens)
 
 
@@ -375,22 +381,21 @@ def sprinkle_unknown(tokens: Tensor, generator: torch.Generator) -> Tensor:
     Words never seen in training all have the same embedding, zero; the token ``UNKNOWN`` stands for them.
 
     Args:
-        tokens: captions, (B, 77).
+        tokens: captions, (B, 77), on the generator's device (as in `drop_captions`).
         generator: decides which captions, where and how many.
 
     Returns:
         (B, 77); a caption that grows too long is cut, but keeps its end token.
     """
-    tokens = tokens.clone()
+    tokens, device = tokens.clone(), generator.device
     for _ in range(3):
         lengths = (tokens == END).int().argmax(1)  # position of the first end token
-        at = 1 + (torch.rand(len(tokens), generator=generator) * lengths).long()
+        at = 1 + (torch.rand(len(tokens), generator=generator, device=device) * lengths).long()
         at = torch.minimum(at, lengths)
-        chosen = torch.rand(len(tokens), generator=generator) < 0.25
-        position = torch.arange(tokens.shape[1])
+        chosen = torch.rand(len(tokens), generator=generator, device=device) < 0.25
+        position = torch.arange(tokens.shape[1], device=device)
         source = torch.where(position > at[:, None], position - 1, position)
-        longer = tokens.gather(1, source)
-        longer[torch.arange(len(tokens)), at] = UNKNOWN
+        longer = tokens.gather(1, source).scatter(1, at[:, None], UNKNOWN)
         longer[:, -1] = END
         tokens = torch.where(chosen[:, None], longer, tokens)
     return tokens

@@ -6,6 +6,8 @@ Design choices
   last checkpoint exactly as if it had never stopped, without any generator's state being saved.
 - A checkpoint knows the run that it belongs to, and no other run can continue from it.
 - Devices, mixed precision and many processes are accelerate's business, the moving average is torch's.
+- On a GPU a small network waits for Python. Where all that a step needs lies on the GPU (``resident``), the step is
+  recorded once as a CUDA graph and replayed with one call; numbers that change are written into tensors beforehand.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -104,11 +106,16 @@ class TrainStep:
     """
 
     index: int
-    loss: float
+    mean_loss: float | Tensor
     learning_rate: float
     seconds: float
     ema: nn.Module
     is_main: bool
+
+    @property
+    def loss(self) -> float:
+        """The loss; to read it, the program waits for a GPU to come to the end of this step."""
+        return float(self.mean_loss)
 
 
 class _Loss(nn.Module):
@@ -135,6 +142,7 @@ def train(
     mixed_precision: str | None = None,
     inputs: Mapping[str, str] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    resident: bool = False,
 ) -> Iterator[TrainStep]:
     """Train ``model`` in place, one yielded record a step.
 
@@ -148,7 +156,11 @@ def train(
             `Checkpoint`. From a run that had ended only its last record comes back, without a loss (nan).
         mixed_precision: "no", "bf16" or "fp16"; by default what the hardware is fast at (`best_precision`).
         inputs: whatever else the run depends on, by name, for the checkpoint: fingerprints of files, say.
-        stop: asked after each step, on all processes; if one says yes, the checkpoint is written and the loop ends.
+        stop: asked after each step (on a GPU, after each tenth), on all processes; if one says yes, the checkpoint is
+            written and the loop ends.
+        resident: whether all that ``loss`` uses lies on the model's device; then ``index`` and ``generator`` do, too.
+            On an NVIDIA GPU, a single process that needs no gradient scaler then replays the step as a CUDA graph:
+            ``loss`` must do the same with tensors of the same shapes at every step, and never wait for a result.
 
     Raises:
         UserError: the checkpoint belongs to another run or cannot be read, the batch is larger than the training set
@@ -160,8 +172,10 @@ def train(
     check_batch(settings.batch_size, num_rows, world)
     share = settings.batch_size // world
     run = {"model": fingerprint_model(model), "rows": num_rows, "processes": world, "precision": precision}
-    model.to(accelerator.device)
-    ema = AveragedModel(model, multi_avg_fn=_ema_update(settings.ema_decay))
+    device = accelerator.device
+    model.to(device)
+    ema = AveragedModel(model)
+    captures = resident and _can_capture(accelerator)
     rates: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     optimizer = torch.optim.AdamW(model.parameters(), **rates, fused=True)  # fused: five times as fast on a CPU
     wrapped, optimizer = accelerator.prepare(_Loss(model, loss).train(), optimizer)
@@ -172,29 +186,78 @@ def train(
     start, seconds = saved.load()
     if start == settings.steps:
         yield TrainStep(start - 1, math.nan, 0.0, seconds, ema.module, is_main)
-    began = time.perf_counter() - seconds
-    for step in range(start, settings.steps):
-        index = rows_of_step(num_rows, share * world, step, settings.seed)[rank * share : (rank + 1) * share]
-        generator = torch.Generator().manual_seed(mix_seeds(settings.seed, step, rank))
-        if step in settings.restarts:
-            model.load_state_dict(ema.module.state_dict())
-            optimizer.state.clear()
-        rate = _set_learning_rate(optimizer, step, settings)
+    where = device if resident else torch.device("cpu")
+    generator, index = torch.Generator(where), torch.zeros(share, dtype=torch.int64, device=where)
+    rate, weight = torch.zeros((), device=device), torch.zeros((), device=device)
+    for group in optimizer.param_groups:
+        group["capturable"] = captures
+
+    def advance() -> Tensor:
+        """One step; all that changes from one to the next is in ``index``, ``generator``, ``rate`` and ``weight``."""
         value = wrapped(index, generator)
         accelerator.backward(value)
         accelerator.clip_grad_norm_(wrapped.parameters(), settings.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
-        ema.update_parameters(model)
-        told = torch.stack([value.detach().float(), value.new_tensor(float(stop()), dtype=torch.float32)])
-        mean, stopping = accelerator.reduce(told, "mean").tolist()  # one process that stops, stops all
-        check_losses(step, mean)
-        seconds, done = time.perf_counter() - began, step + 1
-        if is_main and (done % save_every == 0 or stopping or done == settings.steps):
+        _update_average(ema, model, weight)
+        return value.detach().float()
+
+    step_of = _Replayed(advance, generator) if captures else advance
+    reads_every = 1 if device.type == "cpu" else 10  # to read a loss, the program waits for the device
+    began = time.perf_counter() - seconds
+    for step in range(start, settings.steps):
+        rows = rows_of_step(num_rows, share * world, step, settings.seed, where)
+        index.copy_(rows[rank * share : (rank + 1) * share])
+        generator.manual_seed(mix_seeds(settings.seed, step, rank))
+        if step in settings.restarts:
+            model.load_state_dict(ema.module.state_dict())
+            for state in optimizer.state.values():
+                torch._foreach_zero_([value for value in state.values() if isinstance(value, Tensor)])
+        learning_rate = _learning_rate(step, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate.fill_(learning_rate) if captures else learning_rate
+        weight.fill_(_average_weight(int(ema.n_averaged), settings.ema_decay))
+        mean, done, stopping = accelerator.reduce(step_of().clone(), "mean"), step + 1, False
+        ema.n_averaged += 1
+        saves = done % save_every == 0 or done == settings.steps
+        if saves or done % reads_every == 0:
+            asked = torch.tensor(float(stop()), device=device)
+            stopping = accelerator.reduce(asked, "sum").item() > 0  # one process that stops, stops all
+            check_losses(step, mean.item())
+        seconds = time.perf_counter() - began
+        if is_main and (saves or stopping):
             saved.save(done, seconds)
-        yield TrainStep(step, mean, rate, seconds, ema.module, is_main)
+        yield TrainStep(step, mean, learning_rate, seconds, ema.module, is_main)
         if stopping:
             return
+
+
+def _can_capture(accelerator: Any) -> bool:
+    """Whether a step can be replayed as a CUDA graph."""
+    return accelerator.device.type == "cuda" and accelerator.num_processes == 1 and accelerator.scaler is None
+
+
+class _Replayed:
+    """Work on a GPU that is done three times, then recorded as a CUDA graph, then replayed: Python runs no more."""
+
+    def __init__(self, work: Callable[[], Tensor], generator: torch.Generator) -> None:
+        self.work, self.generator, self.calls = work, generator, 0
+        self.graph, self.stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+
+    def __call__(self) -> Tensor:
+        self.calls += 1
+        if self.calls <= 3:  # libraries get ready at the first calls, on a stream of their own, which a recording needs
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                result = self.work()
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return result
+        if self.calls == 4:
+            self.graph.register_generator_state(self.generator)
+            with torch.cuda.graph(self.graph, stream=self.stream):
+                self.result = self.work()
+        self.graph.replay()
+        return self.result
 
 
 def check_batch(batch_size: int, num_rows: int, processes: int = 1) -> None:
@@ -212,17 +275,18 @@ def check_losses(step: int, *losses: float) -> None:
         raise UserError(f"the loss of step {step} is {values}: try another seed or a lower learning rate")
 
 
-def rows_of_step(num_rows: int, batch_size: int, step: int, seed: int) -> Tensor:
+def rows_of_step(num_rows: int, batch_size: int, step: int, seed: int, device: torch.device | None = None) -> Tensor:
     """The row numbers of one step, (batch_size,): a new random order of all rows every epoch."""
     first = step * batch_size
     epochs = range(first // num_rows, (first + batch_size - 1) // num_rows + 1)
     offset = first - epochs[0] * num_rows
-    return torch.cat([_order_of_epoch(num_rows, epoch, seed) for epoch in epochs])[offset : offset + batch_size]
+    orders = [_order_of_epoch(num_rows, epoch, seed, device) for epoch in epochs]
+    return (orders[0] if len(orders) == 1 else torch.cat(orders))[offset : offset + batch_size]
 
 
 @lru_cache(maxsize=2)  # a batch can reach from one epoch into the next
-def _order_of_epoch(num_rows: int, epoch: int, seed: int) -> Tensor:
-    return torch.randperm(num_rows, generator=torch.Generator().manual_seed(mix_seeds(seed, epoch)))
+def _order_of_epoch(num_rows: int, epoch: int, seed: int, device: torch.device | None) -> Tensor:
+    return torch.randperm(num_rows, generator=torch.Generator().manual_seed(mix_seeds(seed, epoch))).to(device)
 
 
 def mix_seeds(seed: int, *place: int) -> int:
@@ -232,28 +296,55 @@ def mix_seeds(seed: int, *place: int) -> int:
 
 def losses_of(step: Any) -> dict[str, float]:
     """The losses in a record of any training: its fields whose names end in "loss"."""
-    return {name.replace("_", " "): value for name, value in vars(step).items() if name.endswith("loss")}
+    names = {name.removeprefix("mean_"): value for name, value in vars(step).items() if name.endswith("loss")}
+    return {name.replace("_", " "): float(value) for name, value in names.items()}
 
 
-def progress(steps: Iterable[Record], total: int, description: str) -> Iterator[Record]:
-    """Pass the records on and draw a progress bar with the running losses and the time left."""
+def progress(
+    steps: Iterable[Record], total: int, description: str, bar: Any = None, share: float = 0.0
+) -> Iterator[Record]:
+    """Pass the records on and draw a progress bar with the running losses and the time left.
+
+    Args:
+        steps: the records.
+        total: how many steps the whole training has.
+        description: its name.
+        bar: a bar of several trainings, of which this one moves ``share``; by default a new one, that counts steps.
+        share: how much that bar has moved when all steps are done.
+    """
     from tqdm.auto import tqdm
 
     steps = iter(steps)
     first = next(steps, None)  # says which process draws, and where an interrupted run continues
     if first is None:
         return
-    bar = tqdm(
-        total=total, initial=first.index, desc=description, unit="step", mininterval=1.0, disable=not first.is_main
-    )
-    with bar:
-        average = losses_of(first)
+    begin: float = 0
+    each: float = 1
+    if bar is None:
+        own = bar = tqdm(
+            total=total, initial=first.index, desc=description, unit="step", mininterval=1.0, disable=not first.is_main
+        )
+    else:
+        own, begin, each = nullcontext(), bar.n, share / total
+        skip(bar, each * first.index)
+        bar.set_description(description)
+    with own:
+        average, read, seen = losses_of(first), first.index, first.seconds
         for step in itertools.chain([first], steps):
-            average = {name: 0.98 * average[name] + 0.02 * loss for name, loss in losses_of(step).items()}
+            if step.seconds - seen >= 0.05 or step is first:
+                keep = 0.98 ** (step.index + 1 - read)
+                average = {name: keep * average[name] + (1 - keep) * loss for name, loss in losses_of(step).items()}
+                read, seen = step.index + 1, step.seconds
             if all(math.isfinite(loss) for loss in average.values()):  # else this run had ended before
                 bar.set_postfix({name: f"{loss:.4f}" for name, loss in average.items()}, refresh=False)
-            bar.update(step.index + 1 - bar.n)
+            bar.update(begin + each * (step.index + 1) - bar.n)
             yield step
+
+
+def skip(bar: Any, amount: float) -> None:
+    """Move a bar on by what was done before, which says nothing of the time left."""
+    bar.initial += amount
+    bar.n += amount
 
 
 _OF_MANY_PROCESSES = re.compile(r"(LOCAL_)?RANK|WORLD_SIZE|(OMPI_COMM_WORLD|PMI|MPI|MV2_COMM_WORLD)_?\w*")
@@ -283,25 +374,34 @@ def _leave_group() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _ema_update(decay: float) -> Callable[[Any, Any, Tensor | int], None]:
-    """Moving average with a warm-up: min(decay, (1 + n) / (10 + n)) after n updates, else early noise stays in it."""
+def _average_weight(n: int, decay: float) -> float:
+    """What the model weighs in the average after n updates: all at first, then 1 - min(decay, (1 + n) / (10 + n)).
 
-    @torch.no_grad()
-    def update(averaged: Any, current: Any, num_averaged: Tensor | int) -> None:
-        n = int(num_averaged)
-        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
+    Without this warm-up, early noise would stay in the average.
+    """
+    return 1 - min(decay, (1 + n) / (10 + n)) if n else 1.0
 
 
-def _set_learning_rate(optimizer: torch.optim.Optimizer, step: int, settings: TrainSettings) -> float:
+@torch.no_grad()
+def _update_average(ema: AveragedModel, model: nn.Module, weight: Tensor) -> None:
+    """averaged += weight * (current - averaged), with a weight that lies on the device."""
+    averaged: list[Tensor] = list(ema.module.parameters())
+    current: list[Tensor] = list(model.parameters())
+    if weight.device.type == "cuda":
+        change = torch._foreach_sub(current, averaged)
+        torch._foreach_mul_(change, weight)
+        torch._foreach_add_(averaged, change)
+    else:
+        torch._foreach_lerp_(averaged, current, weight.item())
+    for kept, buffer in zip(ema.module.buffers(), model.buffers(), strict=True):
+        kept.copy_(buffer)
+
+
+def _learning_rate(step: int, settings: TrainSettings) -> float:
     edges = [0, *settings.restarts, settings.steps]
     start, end = next((a, b) for a, b in itertools.pairwise(edges) if a <= step < b)
     rise = min(1.0, (step - start + 1) / max(1, settings.warmup))
-    rate = settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate
+    return settings.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
 
 
 # ---------------------------------------------------------------- checkpoints

@@ -169,6 +169,10 @@ class ResidualBlock(nn.Module):
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
+# What a cross-attention may be given: nothing, a text, or what each layer has read of it before.
+Context = Tensor | dict[nn.Module, Tensor] | None
+
+
 class Attention(nn.Module):
     """Multi-head attention: each position asks a question (query), and all positions answer (key, value).
 
@@ -189,22 +193,41 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context_dim or channels, channels, bias=qkv_bias)
         self.to_out = nn.ModuleList([nn.Linear(channels, channels)])  # in a list: to_out.0, as in diffusers
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """(B, N, channels), and (B, M, context_dim) to attend to instead of ``x`` itself -> (B, N, channels)."""
-        source = x if context is None else context
-        q, k, v = (split_heads(h, self.heads) for h in (self.to_q(x), self.to_k(source), self.to_v(source)))
+    def read(self, source: Tensor) -> Tensor:
+        """Keys and values of a sequence, side by side: (B, M, context_dim) -> (B, M, 2 * channels)."""
+        return torch.cat([self.to_k(source), self.to_v(source)], dim=-1)
+
+    def forward(self, x: Tensor, context: Context = None) -> Tensor:
+        """Attend to ``context``, or without one to ``x`` itself.
+
+        Args:
+            x: what asks, (B, N, channels).
+            context: what answers, (B, M, context_dim), or for each layer what it has `read` of it.
+
+        Returns:
+            (B, N, channels).
+        """
+        q, k, v = self._heads_of(x, context)
         h = dot_product_attention(q, k, v)
         return self.to_out[0](h.transpose(1, 2).flatten(2))  # (B, heads, N, d) -> (B, N, heads*d)
 
-    def attention_map(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def attention_map(self, x: Tensor, context: Context = None) -> Tensor:
         """Which position attends to which: softmax(Q K^T / sqrt(d)), written out; same arguments as ``forward``.
 
         Returns:
             Weights in [0, 1] that sum to 1 over the last axis, (B, heads, N, M).
         """
-        source = x if context is None else context
-        q, k = split_heads(self.to_q(x), self.heads), split_heads(self.to_k(source), self.heads)
+        q, k, _ = self._heads_of(x, context)
         return torch.softmax(q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]), dim=-1)
+
+    def _heads_of(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor, Tensor]:
+        if isinstance(context, dict):
+            k, v = context[self].chunk(2, dim=-1)
+        else:
+            source = x if context is None else context
+            k, v = self.to_k(source), self.to_v(source)
+        q, k, v = (split_heads(h, self.heads) for h in (self.to_q(x), k, v))
+        return q, k, v
 
 
 def split_heads(h: Tensor, heads: int) -> Tensor:
@@ -213,7 +236,7 @@ def split_heads(h: Tensor, heads: int) -> Tensor:
 
 
 def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False) -> Tensor:
-    """softmax(Q K^T / sqrt(d)) V; half precision goes through float32 on CPUs, whose bfloat16 backward pass is slow.
+    """softmax(Q K^T / sqrt(d)) V; on CPUs, whose bfloat16 backward pass is slow, half precision trains in float32.
 
     Args:
         q, k, v: queries (B, heads, N, d), keys and values (B, heads, M, d).
@@ -222,7 +245,8 @@ def dot_product_attention(q: Tensor, k: Tensor, v: Tensor, causal: bool = False)
     Returns:
         (B, heads, N, d).
     """
-    if q.device.type != "cpu" or q.dtype not in (torch.bfloat16, torch.float16):
+    trains = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
+    if not trains or q.device.type != "cpu" or q.dtype not in (torch.bfloat16, torch.float16):
         return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=causal).to(v.dtype)
@@ -271,7 +295,7 @@ class TransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
         self.ff = FeedForward(channels)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """(B, N, channels) and (B, tokens, context_dim) -> (B, N, channels)."""
         x = x + self.attn1(self.norm1(x))
         if self.norm2 is not None and self.attn2 is not None:
@@ -289,7 +313,7 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TransformerBlock(channels, heads, context_dim)])
         self.proj_out = zeroed(nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """(B, C, H, W) and (B, tokens, context_dim) -> (B, C, H, W)."""
         h = self.proj_in(self.norm(x))
         h = h.flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
@@ -354,7 +378,7 @@ class DownBlock(nn.Module):
         self.attentions = _transformers(layers if attention else 0, out_channels, config)
         self.downsamplers = nn.ModuleList([] if last else [Downsample(out_channels)])
 
-    def forward(self, x: Tensor, temb: Tensor, context: Tensor | None = None) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x: Tensor, temb: Tensor, context: Context = None) -> tuple[Tensor, list[Tensor]]:
         """(B, in_channels, H, W) -> the next level's input, and the skips in the order they were made."""
         skips = []
         for i, resnet in enumerate(self.resnets):
@@ -376,7 +400,7 @@ class MidBlock(nn.Module):
         self.resnets = nn.ModuleList(_residual(channels, channels, config) for _ in range(2))
         self.attentions = _transformers(1 if config.mid_attention else 0, channels, config)
 
-    def forward(self, x: Tensor, temb: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, temb: Tensor, context: Context = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
         x = self.resnets[0](x, temb)
         for attention in self.attentions:
@@ -414,7 +438,7 @@ class UpBlock(nn.Module):
         self.attentions = _transformers(len(skip_channels) if attention else 0, out_channels, config)
         self.upsamplers = nn.ModuleList([] if last else [Upsample(out_channels)])
 
-    def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, skips: list[Tensor], temb: Tensor, context: Context = None) -> Tensor:
         """(B, in_channels, H, W) -> (B, out_channels, 2H, 2W); pops what it uses off the end of ``skips``."""
         for i, resnet in enumerate(self.resnets):
             x = resnet(torch.cat([x, skips.pop()], dim=1), temb)
@@ -449,6 +473,7 @@ class UNet(nn.Module):
         self.mid_block = MidBlock(coarsest, config)
         self.conv_norm_out = nn.GroupNorm(config.norm_num_groups, first, eps=1e-5)
         self.conv_out = zeroed(nn.Conv2d(first, config.out_channels, 3, padding=1))
+        self._read_widths = [2 * layer.to_k.out_features for layer in self.cross_attentions]
 
     def _build_levels(self) -> None:
         config, levels = self.config, list(zip(self.config.block_out_channels, self.config.attention, strict=True))
@@ -464,7 +489,20 @@ class UNet(nn.Module):
             self.up_blocks.append(UpBlock(channels, out, taken, config, attention, last=i == len(levels) - 1))
             channels = out
 
-    def forward(self, x: Tensor, t: Tensor | float, context: Tensor | None = None) -> Tensor:
+    def read(self, context: Tensor) -> Tensor:
+        """What all cross-attentions take from a text, their keys and values: the same at every step of a sampler.
+
+        Args:
+            context: embedded prompts, (B, tokens, context_dim).
+
+        Returns:
+            (B, tokens, R), to be given to `forward` as ``read``; R is twice the channels of all these layers together.
+        """
+        return torch.cat([layer.read(context) for layer in self.cross_attentions], dim=-1)
+
+    def forward(
+        self, x: Tensor, t: Tensor | float, context: Tensor | None = None, read: Tensor | None = None
+    ) -> Tensor:
         """Predict the noise.
 
         ε_θ(x_t, t, c)                                        (Ho et al. 2020, eq. 11; Rombach et al. 2022, eq. 3)
@@ -473,6 +511,7 @@ class UNet(nn.Module):
             x: noisy images or scaled latents, (B, in_channels, H, W).
             t: steps, integer or float, one for all or one per image, () or (B,).
             context: embedded prompts, (B, tokens, context_dim); None for a model without text.
+            read: in place of ``context``, what `read` made of it; (B, tokens, R).
 
         Returns:
             The prediction (noise, or v if trained to predict it), (B, out_channels, H, W).
@@ -480,16 +519,19 @@ class UNet(nn.Module):
         Raises:
             ValueError: if the shapes do not fit the model, or a text is missing or not expected.
         """
-        self._check(x, context)
+        self._check(x, context, read)
+        text: Context = context
+        if read is not None:
+            text = dict(zip(self.cross_attentions, read.split(self._read_widths, dim=-1), strict=True))
         temb = self._embed_time(x, t)
         x = self.conv_in(x)
         skips = [x]
         for block in self.down_blocks:
-            x, new = block(x, temb, context)
+            x, new = block(x, temb, text)
             skips += new
-        x = self.mid_block(x, temb, context)
+        x = self.mid_block(x, temb, text)
         for block in self.up_blocks:
-            x = block(x, skips, temb, context)
+            x = block(x, skips, temb, text)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
     def _embed_time(self, x: Tensor, t: Tensor | float) -> Tensor:
@@ -499,15 +541,25 @@ class UNet(nn.Module):
         waves = timestep_embedding(t.expand(len(x)), self.config.block_out_channels[0])
         return self.time_embedding(waves.to(self.conv_in.weight.dtype))
 
-    def _check(self, x: Tensor, context: Tensor | None) -> None:
-        factor, width = self.config.downsampling, self.config.context_dim
+    @property
+    def cross_attentions(self) -> list[Attention]:
+        """The layers that read the text, in the order in which `modules` has them."""
+        blocks = [module for module in self.modules() if isinstance(module, TransformerBlock)]
+        return [block.attn2 for block in blocks if block.attn2 is not None]
+
+    def _check(self, x: Tensor, context: Tensor | None, read: Tensor | None) -> None:
+        factor, width, name = self.config.downsampling, self.config.context_dim, "context"
         if x.ndim != 4 or x.shape[1] != self.config.in_channels:
             raise ValueError(f"x has shape {tuple(x.shape)}, this model takes (B, {self.config.in_channels}, H, W)")
         if x.shape[2] % factor or x.shape[3] % factor:
             raise ValueError(f"height and width {tuple(x.shape[2:])} must be multiples of {factor}")
+        if read is not None:
+            if context is not None:
+                raise ValueError("give the text as context or as read, not both")
+            context, width, name = read, width and sum(self._read_widths), "read"
         if width is None and context is not None:
             raise ValueError("this model takes no text (context_dim=None): call it without context")
         if width is not None and context is None:
             raise ValueError(f"this model needs text: pass context of shape (B, tokens, {width})")
         if context is not None and (context.ndim != 3 or context.shape[::2] != (len(x), width)):
-            raise ValueError(f"context has shape {tuple(context.shape)}, expected ({len(x)}, tokens, {width})")
+            raise ValueError(f"{name} has shape {tuple(context.shape)}, expected ({len(x)}, tokens, {width})")

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinyldm.devices import device_of, seeded_generator
-from tinyldm.unet import Attention, Downsample, ResidualBlock, Upsample
+from tinyldm.unet import Attention, Context, Downsample, ResidualBlock, Upsample
 from tinyldm.weights import load_into
 
 EPS = 1e-6  # for every group norm here; the UNet's residual blocks use 1e-5
@@ -75,7 +75,7 @@ class ImageAttention(Attention):
         super().__init__(channels, heads=1, qkv_bias=True)
         self.group_norm = nn.GroupNorm(groups, channels, eps=EPS)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); there is no context."""
         h = self.group_norm(x).flatten(2).transpose(1, 2)  # (B, C, H, W) -> (B, H*W, C)
         h = super().forward(h)
