@@ -187,14 +187,24 @@ def test_the_latent_model_predicts_v_of_noisy_latents_and_reads_its_captions_of_
     assert torch.equal(again.seen[0][2], context)  # the captions themselves are not changed by it
 
 
-def test_the_latent_models_frozen_parts_get_no_gradient():
-    model, loss = loss_of(recipe_of("ldm"))
-    nn.init.normal_(model.unet.conv_out.weight)  # a new one is zero, and lets no gradient through
-    loss(model, INDEX, seeded()).backward()
-    cells = dict(zip(loss.__code__.co_freevars, (cell.cell_contents for cell in loss.__closure__), strict=True))
-    assert all(parameter.grad is not None for parameter in model.unet.conv_in.parameters())
-    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in cells["text"].parameters())
-    assert not cells["latents"].requires_grad
+def test_captions_without_unknown_words_are_read_once_and_no_row_gets_anothers():
+    recipe = recipe_of("ldm", copies=2, unknown=False)
+    tokens = tokenize(CaptionedMNIST("train", limit=ROWS, copies=2).captions)
+    index = torch.randint(len(tokens), (500,), generator=seeded(1))
+    model, random = Recorder(torch.zeros_like), seeded(2)
+    loss_of(recipe)[1](model, index, seeded(2))
+    with torch.no_grad():
+        expected = TextEncoder.from_pretrained()(drop_captions(tokens[index], random))
+    torch.testing.assert_close(model.seen[0][2], expected, atol=0.02, rtol=0.02)  # kept in bfloat16
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+def test_the_latent_models_frozen_parts_get_no_gradient(unknown):
+    _, loss = loss_of(recipe_of("ldm", unknown=unknown))
+    model = Recorder(torch.zeros_like)
+    loss(model, INDEX, seeded())
+    x_t, _, context = model.seen[0]
+    assert not x_t.requires_grad and not context.requires_grad
 
 
 def test_the_pixel_model_predicts_v_of_noisy_digits_without_text():

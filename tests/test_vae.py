@@ -143,6 +143,28 @@ def test_measured_scaling_factor_gives_latents_of_standard_deviation_one(vae):
     assert vae.encode(x, seeded()).std().item() == pytest.approx(1.0, abs=1e-4)
 
 
+@torch.no_grad()
+def test_standardized_channels_have_equal_spread_and_give_the_same_pictures(vae):
+    x = images(32, 3, 8, 8)
+    raw = vae.encode(x, seeded())
+    assert raw.std((0, 2, 3)).max() > 1.1 * raw.std((0, 2, 3)).min()
+    drawn = vae.decode(raw)
+    vae.standardize(raw)
+    latents = vae.encode(x, seeded())  # the same noise, as loud as before beside the latents
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(latents.shape[1]), atol=1e-5)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(latents.shape[1]), atol=1e-5)
+    assert torch.allclose(vae.decode(latents), drawn, atol=1e-5)
+
+
+def test_latents_that_cannot_be_standardized(vae):
+    constant = torch.stack([torch.zeros(4, 4), *torch.randn(3, 4, 4)])[None].repeat(2, 1, 1, 1)
+    for latents in (constant, torch.full((2, 4, 4, 4), float("nan"))):
+        before = vae.quant_conv.weight.clone()
+        with pytest.raises(ValueError, match="constant or diverged"):
+            vae.standardize(latents)
+        assert torch.equal(vae.quant_conv.weight, before)
+
+
 @pytest.mark.parametrize("latents", [torch.zeros(2, 4, 4, 4), torch.full((2, 4, 4, 4), float("nan"))])
 def test_latents_that_cannot_be_scaled(latents):
     with pytest.raises(ValueError, match="collapsed or diverged"):

@@ -34,6 +34,7 @@ MAX_TOKENS = 77
 VOCABULARY_SIZE = 49_408
 START, END = 49_406, 49_407
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
+DROPPED = 0.1  # the share of captions that a model is trained without
 UNKNOWN = 49_405  # the rarest token of the vocabulary; none of our captions contains it
 _EMBEDDINGS = {"token_embedding": VOCABULARY_SIZE, "position_embedding": MAX_TOKENS}
 _TABLE = "embeddings.token_embedding.weight"
@@ -358,7 +359,7 @@ def trim(tokens: Tensor) -> Tensor:
     return tokens[:, : int((tokens == END).int().argmax(1).max()) + 1]
 
 
-def drop_captions(tokens: Tensor, generator: torch.Generator, share: float = 0.1) -> Tensor:
+def drop_captions(tokens: Tensor, generator: torch.Generator, share: float = DROPPED) -> Tensor:
     """Replace some captions with the empty one, so that a model also learns to do without (Ho & Salimans 2022, alg. 1).
 
     Args:

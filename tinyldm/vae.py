@@ -290,6 +290,31 @@ class VAE(nn.Module):
         """The shipped model (made by `tinyldm train vae`), or one from ``folder``."""
         return load_into(cls, VAEConfig, "vae", folder)
 
+    @torch.no_grad()
+    def standardize(self, latents: Tensor) -> None:
+        """Give each channel of the latents mean 0 and standard deviation 1; the decoder undoes it.
+
+        z' = (z - m) / s: the 1x1 convolutions after the encoder and before the decoder take it in, so that the
+        reconstructions stay the same. One factor for all channels would leave some of them louder than others.
+
+        Args:
+            latents: many latents, not scaled, (N, latent_channels, h, w).
+
+        Raises:
+            ValueError: if a channel does not vary or is not finite.
+        """
+        mean, std = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+        if not (std.isfinite() & (std > 0)).all():
+            raise ValueError(f"the latents' standard deviations are {std.tolist()}: a channel is constant or diverged")
+        before, after, c = self.quant_conv, self.post_quant_conv, self.config.latent_channels
+        assert before.bias is not None and after.bias is not None
+        before.bias[:c] -= mean
+        for part in (before.weight[:c], before.bias[:c]):
+            part /= std.view(-1, *[1] * (part.ndim - 1))
+        before.bias[c:] -= 2 * std.log()  # the log-variance
+        after.bias += after.weight[:, :, 0, 0] @ mean
+        after.weight *= std.view(1, -1, 1, 1)
+
     @staticmethod
     def measure_scaling_factor(latents: Tensor) -> float:
         """The factor that gives latents a standard deviation of 1 (Rombach et al. 2022, appendix G).
