@@ -367,3 +367,30 @@ def test_pictures_beside_the_losses_keep_their_order():
     sheet = np.asarray(figure.axes[1].images[0].get_array())[..., 0]
     assert sheet.shape == (2, 16)  # the last two of ten do not fill a row of eight
     assert sheet[0, ::2] == pytest.approx(((images[:8, 0, 0, 0] + 1) / 2).numpy())
+
+
+# ---------------------------------------------------------------- in words
+
+
+def test_every_figure_says_what_it_shows_in_one_line():
+    """Its text form is stored beside the picture, for whoever cannot see that."""
+    last = turns(500)[-1]
+    said = [
+        repr(image_grid(torch.zeros(3, 1, 4, 4), ["a seven", "an eight", "a seven"])),
+        repr(image_grid(torch.zeros(2, 1, 4, 4))),
+        repr(course_map("judge", "GAN")),
+        repr(losses_figure({"loss": [0.5, 0.25]}, last, 500)),
+    ]
+    assert said == [
+        "3 pictures: a seven; an eight",
+        "2 pictures",
+        "The map of the course, lit: judge, GAN",
+        "Losses over 500 steps; the last: loss 0.250",
+    ]
+    drawings = [repr(draw_residual_block()), repr(draw_unet()), repr(text_in_unet(UNetConfig(), 8))]
+    assert [text.split()[:3] for text in drawings] == [
+        ["A", "residual", "block"],
+        ["A", "small", "UNet"],
+        ["Where", "text", "enters"],
+    ]
+    assert len(repr(image_grid(torch.zeros(1, 1, 4, 4), ["long " * 1000]))) <= 300

@@ -39,7 +39,7 @@ FLOORS = (
     ("measure", "samplers", "vae", "text", "training", "gan"),
     ("data", "vqvae", "guidance", "diffusion"),
     ("pipeline", "evaluation", "plotting", "widgets"),
-    ("published", "stable_diffusion", "recipes", "ladder"),
+    ("published", "stable_diffusion", "portable", "recipes", "ladder"),
     ("cli", "exercises"),
     ("__main__",),
 )

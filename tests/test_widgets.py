@@ -2,12 +2,16 @@
 
 import base64
 import io
+import re
 import sys
+import urllib.error
+import urllib.request
 
 import pytest
 from PIL import Image
 
-from tinyldm.widgets import Sketchpad, sliders
+from tinyldm import widgets
+from tinyldm.widgets import Sketchpad, playground, sliders
 
 # ---------------------------------------------------------------- sliders
 
@@ -56,3 +60,31 @@ def test_until_something_is_drawn_an_example_stands_in(monkeypatch, capsys):
     pad.show()
     assert capsys.readouterr().out.startswith("The sketchpad needs ipywidgets")
     assert pad.picture().tobytes() == example.tobytes()
+
+
+# ---------------------------------------------------------------- the playground
+
+
+def test_without_its_files_the_playground_says_how_to_get_them(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(widgets, "PLAYGROUND", tmp_path)
+    playground()
+    out = capsys.readouterr().out
+    assert "make site" in out and out.count("\n") == 1
+
+
+def test_the_playground_is_served_from_its_files_to_this_computer_alone(monkeypatch, tmp_path, capfd):
+    display = pytest.importorskip("IPython.display")
+    (tmp_path / "index.html").write_text("the page")
+    (tmp_path / "page.js").write_text("the program")
+    monkeypatch.setattr(widgets, "PLAYGROUND", tmp_path)
+    shown = []
+    monkeypatch.setattr(display, "display", shown.append)
+    playground()
+    playground()  # the same server serves both
+    address, again = (re.search(r'src="(http://127\.0\.0\.1:\d+/)"', cell._repr_html_())[1] for cell in shown)
+    assert address == again
+    with urllib.request.urlopen(address) as page, urllib.request.urlopen(f"{address}page.js") as program:
+        assert page.read() == b"the page" and program.headers["Content-Type"] == "text/javascript"
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(f"{address}../../etc/passwd")
+    assert capfd.readouterr() == ("", "")

@@ -124,6 +124,7 @@ LEANING = (
     "bent", "tipped", "angled",
 )  # fmt: skip
 LEANS = ("leans", "slants", "tilts", "slopes", "inclines", "tips")
+SLANT_NOUNS = ("slant", "lean", "tilt", "slope")
 UPRIGHT_ADJECTIVES = ("upright", "upright", "straight", "vertical", "erect", "unslanted")
 UPRIGHT_FORMS = (
     "upright", "standing upright", "standing straight", "standing up straight", "that stands upright", "straight up",
@@ -214,7 +215,7 @@ def _stroke_phrase(stroke: str, rng: random.Random) -> str:
 
 
 def _slant_phrase(slant: str, rng: random.Random) -> str:
-    side, noun = rng.choice(SIDE_WORDS[slant]), rng.choice(("slant", "lean", "tilt", "slope"))
+    side, noun = rng.choice(SIDE_WORDS[slant]), rng.choice(SLANT_NOUNS)
     leans = f"{rng.choice(('that', 'which', 'it'))} {rng.choice(LEANS)} {side}"
     nouns = (f"with a {slant} {noun}", f"with a {noun} to the {slant}", f"slant: {slant}")
     return rng.choice((f"{rng.choice(LEANING)} {side}",) * 4 + (leans,) * 2 + nouns)
@@ -396,6 +397,16 @@ def _one_slip(typed: str, meant: str) -> bool:
     swapped = typed_rest[:2] == meant_rest[1::-1] and typed_rest[2:] == meant_rest[2:]
     one_off = typed_rest[1:] in (meant_rest, meant_rest[1:]) or typed_rest == meant_rest[1:]
     return swapped or (same > 0 and one_off)
+
+
+def caption_words() -> list[str]:
+    """Every word that a caption may contain, once, as `words_of` has it: those that name something stand first."""
+    named = ("0123456789", DIGIT_WORDS, *INK_WORDS.values(), *BACKGROUND_WORDS.values())
+    named += (*STROKE_WORDS.values(), *STROKE_ADVERBS.values(), *SIDE_WORDS.values())
+    named += (LEANING, LEANS, SLANT_NOUNS, UPRIGHT_ADJECTIVES, UPRIGHT_FORMS)
+    forms = (DIGIT_FORMS, NO_DIGIT, INK_FORMS, BACKGROUND_FORMS, STROKE_FORMS, LEADS, ENDS)
+    phrases = [phrase.replace("{}", " ") for table in (*named, *forms) for phrase in table]
+    return list(dict.fromkeys(words_of(" ".join(phrases))))
 
 
 def word_list() -> str:

@@ -231,18 +231,28 @@ def ladder(
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="A new folder for diffusers, a .safetensors file for compvis.")],
-    to: Annotated[str, typer.Option(help="diffusers: a folder that its pipelines open; compvis: a single file.")],
+    path: Annotated[Path, typer.Argument(help="A new folder, or for compvis a .safetensors file.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="diffusers: a folder for its pipelines; compvis: a single file; onnx: a folder for other programs."
+        ),
+    ],
     models: Models = None,
 ) -> None:
-    """Write the model in one of Stable Diffusion's two layouts, for other programs."""
+    """Write the model for other programs: in one of Stable Diffusion's two layouts, or as ONNX."""
     from tinyldm.pipeline import TextToImage
+    from tinyldm.portable import figures_of, save_onnx
     from tinyldm.stable_diffusion import save_compvis, save_diffusers
     from tinyldm.weights import check_writable
 
-    layouts = {"diffusers": save_diffusers, "compvis": save_compvis}
+    layouts = {
+        "diffusers": save_diffusers,
+        "compvis": save_compvis,
+        "onnx": lambda pipeline, folder: save_onnx(pipeline, folder, figures_of(models)),
+    }
     if to not in layouts:
-        raise UserError(f"--to must be diffusers or compvis, not {to!r}")
+        raise UserError(f"--to must be {' or '.join(layouts)}, not {to!r}")
     check_writable(path)
     layouts[to](TextToImage.from_pretrained(models, device="cpu"), path)
     print(path)
@@ -405,9 +415,7 @@ WEIGHTS = Path("weights")
 
 @train_app.command("all")
 def train_all(
-    quick: Annotated[
-        bool, typer.Option("--quick", help="In about 25 minutes on two cores, instead of six hours.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="In about half an hour on two cores, instead of six.")] = False,
     seed: Seed = 0,
     out: Out = WEIGHTS,
     rows: Rows = None,

@@ -9,6 +9,7 @@ import textwrap
 import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,6 +24,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_TITLE = 150  # characters
+MAX_TOLD = 300
+
+
+@cache
+def _told_figure() -> type[Figure]:
+    """A figure whose text form says what it shows: a notebook stores it beside the picture, for who cannot see that."""
+    from matplotlib.figure import Figure
+
+    class ToldFigure(Figure):
+        def __repr__(self) -> str:
+            return str(self.get_label())
+
+    return ToldFigure
+
+
+def _figure(shows: str, inches: tuple[float, float], **options: Any) -> Figure:
+    """A new figure, and in words what it is going to show."""
+    figure = _told_figure()(figsize=inches, dpi=100, **options)
+    figure.set_label(shorten(shows, MAX_TOLD))
+    return figure
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return str(function.__doc__).split("\n")[0]
 
 
 def image_grid(
@@ -37,14 +62,14 @@ def image_grid(
         columns: by default close to a square grid, at most 8.
         size: of one image, in inches.
     """
-    from matplotlib.figure import Figure
-
     columns = columns or min(8, max(1, round(len(images) ** 0.5 + 0.49)), len(images))
     rows = -(-len(images) // columns)
     wrapped = [textwrap.fill(_showable(title), int(13 * size)) for title in titles or []]
     wrapped += [""] * (len(images) - len(wrapped))
     lines = max(text.count("\n") + bool(text) for text in wrapped)
-    figure = Figure(figsize=(columns * size, rows * (size + 0.14 * lines)), dpi=100, layout="constrained")
+    told = "; ".join(dict.fromkeys(filter(None, titles or [])))
+    shows = f"{len(images)} pictures{': ' * bool(told)}{told}"
+    figure = _figure(shows, (columns * size, rows * (size + 0.14 * lines)), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes:
         axis.set(xticks=[], yticks=[])  # though hidden, they would take LaTeX where a matplotlibrc asks for it
@@ -116,13 +141,12 @@ def course_map(*lit: str) -> Figure:
     Raises:
         ValueError: for a part that the system does not have.
     """
-    from matplotlib.figure import Figure
     from matplotlib.patches import FancyBboxPatch
 
     if unknown := set(lit) - set(PARTS):
         raise ValueError(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     width, height = 1.4, 0.9
-    figure = Figure(figsize=(9, 2.5), dpi=100)
+    figure = _figure(f"The map of the course{', lit: ' * bool(lit)}{', '.join(lit)}", (9, 2.5))
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(-0.2, 11.6), ylim=(-0.2, 3.1), aspect="equal")
     axis.axis("off")
@@ -150,7 +174,7 @@ def draw_residual_block() -> Figure:
 
     (`unet.ResidualBlock`; He et al. 2016, time as in Ho et al. 2020, appendix B)
     """
-    figure, axis = _drawing((9, 2.9), (0, 18), (-3.1, 2.9))
+    figure, axis = _drawing(draw_residual_block, (9, 2.9), (0, 18), (-3.1, 2.9))
     _box(axis, (0.9, 0), "x", fill=_DATA, width=1.2)
     _box(axis, (4.1, 0), "norm, SiLU\nconv 3 × 3", width=3.0)
     _box(axis, (7.4, 0), "+", width=0.9)
@@ -181,7 +205,7 @@ def draw_unet(widths: Sequence[int] = (16, 48, 96, 128), size: int = 32) -> Figu
         size: height and width of the picture, divisible by 2 for each step down.
     """
     steps = len(widths) - 1
-    figure, axis = _drawing((9, 1.2 + 1.0 * steps), (-3.6, 4.2 * steps + 8.0), (-1.9 * steps - 1.3, 1.1))
+    figure, axis = _drawing(draw_unet, (9, 1.2 + 1.0 * steps), (-3.6, 4.2 * steps + 8.0), (-1.9 * steps - 1.3, 1.1))
     right = 4.2 * steps + 4.4  # centre of the last box on the way up
     sizes = [f"{width} × {size >> i} × {size >> i}" for i, width in enumerate(widths)]
     for i, text in enumerate(sizes[:-1]):
@@ -211,11 +235,11 @@ def draw_unet(widths: Sequence[int] = (16, 48, 96, 128), size: int = 32) -> Figu
     return figure
 
 
-def _drawing(inches: tuple[float, float], across: tuple[float, float], up: tuple[float, float]) -> tuple[Figure, Any]:
-    """An empty sheet with coordinates and no axes to be seen."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=inches, dpi=100)
+def _drawing(
+    draws: Callable[..., Figure], inches: tuple[float, float], across: tuple[float, float], up: tuple[float, float]
+) -> tuple[Figure, Any]:
+    """An empty sheet with coordinates and no axes to be seen, for the function that draws on it."""
+    figure = _figure(_first_line(draws), inches)
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=across, ylim=up)
     axis.axis("off")
@@ -262,10 +286,10 @@ def live(
 
 def losses_figure(losses: dict[str, list[float]], step: Any, total: int, images: Tensor | None = None) -> Figure:
     """Losses over the steps so far, smoothed, with their latest values and the time left; images beside them."""
-    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
-    figure = Figure(figsize=(9, 2.6), dpi=100, layout="constrained")
+    last = ", ".join(f"{name} {history[-1]:.3f}" for name, history in losses.items())
+    figure = _figure(f"Losses over {step.index + 1} steps; the last: {last}", (9, 2.6), layout="constrained")
     axis, *others = figure.subplots(1, 2 if images is not None else 1, squeeze=False)[0]
     for name, history in losses.items():
         values = torch.tensor(history)
@@ -308,11 +332,9 @@ def text_in_unet(config: UNetConfig, size: int) -> Figure:
     Raises:
         ValueError: if it reads no text.
     """
-    from matplotlib.figure import Figure
-
     if config.context_dim is None:
         raise ValueError("this UNet reads no text: context_dim is None")
-    figure = Figure(figsize=(9, 5.4), dpi=100)
+    figure = _figure(_first_line(text_in_unet), (9, 5.4))
     upper, lower = figure.add_axes((0, 0.4, 1, 0.6)), figure.add_axes((0, 0, 1, 0.4))
     _draw_blocks(upper, config, size)
     _draw_text_reading(lower)

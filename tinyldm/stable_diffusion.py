@@ -54,7 +54,15 @@ from tinyldm.text import (
 )
 from tinyldm.unet import UNet, UNetConfig
 from tinyldm.vae import VAE, VAEConfig
-from tinyldm.weights import WeightsError, atomic_write, blaming, check_settings, read_tensors, without_first_values
+from tinyldm.weights import (
+    WeightsError,
+    atomic_write,
+    blaming,
+    check_new,
+    check_settings,
+    read_tensors,
+    without_first_values,
+)
 
 SD1_UNET = UNetConfig(
     block_out_channels=(320, 640, 1280, 1280),
@@ -379,9 +387,7 @@ def save_diffusers(pipeline: TextToImage, folder: str | Path) -> None:
     Raises:
         UserError: if the folder exists and is not empty, or diffusers cannot have this noise schedule or spacing.
     """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir()) or folder.samefile(".")):
-        raise UserError(f"{folder} already exists: choose a new folder")
+    folder = check_new(folder)
     if pipeline.config.schedule_kind not in SCHEDULES.values():
         raise UserError(f"diffusers has no schedule {pipeline.config.schedule_kind!r}")
     if pipeline.config.spacing == "leading" and pipeline.config.steps_offset != 1:

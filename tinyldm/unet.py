@@ -536,9 +536,10 @@ class UNet(nn.Module):
 
     def _embed_time(self, x: Tensor, t: Tensor | float) -> Tensor:
         t = torch.as_tensor(t, device=x.device)
-        if t.shape not in ((), (1,), (len(x),)):
-            raise ValueError(f"t has shape {tuple(t.shape)}: give one step, or one for each of the {len(x)} images")
-        waves = timestep_embedding(t.expand(len(x)), self.config.block_out_channels[0])
+        if t.shape not in ((), (1,), x.shape[:1]):
+            raise ValueError(f"t has shape {tuple(t.shape)}: give one step, or one for each of the {x.shape[0]} images")
+        # x.shape[0] and not len(x), which would tie an exported model to the batch size of its example.
+        waves = timestep_embedding(t.expand(x.shape[0]), self.config.block_out_channels[0])
         return self.time_embedding(waves.to(self.conv_in.weight.dtype))
 
     @property
@@ -561,5 +562,5 @@ class UNet(nn.Module):
             raise ValueError("this model takes no text (context_dim=None): call it without context")
         if width is not None and context is None:
             raise ValueError(f"this model needs text: pass context of shape (B, tokens, {width})")
-        if context is not None and (context.ndim != 3 or context.shape[::2] != (len(x), width)):
-            raise ValueError(f"{name} has shape {tuple(context.shape)}, expected ({len(x)}, tokens, {width})")
+        if context is not None and (context.ndim != 3 or context.shape[::2] != (x.shape[0], width)):
+            raise ValueError(f"{name} has shape {tuple(context.shape)}, expected ({x.shape[0]}, tokens, {width})")

@@ -117,6 +117,18 @@ def check_writable(path: str | Path, megabytes: float = 1) -> Path:
     return Path(path)
 
 
+def check_new(folder: str | Path) -> Path:
+    """The folder, if it is not there yet or empty, and not the one that is worked in.
+
+    Raises:
+        UserError: otherwise.
+    """
+    path = Path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir()) or path.samefile(".")):
+        raise UserError(f"{folder} already exists: choose a new folder")
+    return path
+
+
 def _settle(path: Path) -> None:
     """Give every file the usual permissions, and wait until it is on the disk."""
     umask = os.umask(0o077)

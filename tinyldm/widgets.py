@@ -1,4 +1,4 @@
-"""Interactive notebook elements: sliders and a sketchpad. Without ipywidgets they say so and do without."""
+"""Interactive notebook elements: sliders, a sketchpad, the playground. What they lack, they name, and do without."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import base64
 import contextlib
 import inspect
 import io
+import sys
+import threading
 from collections.abc import Callable, Sequence
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PILImage
 
 SCRIPT = Path(__file__).with_name("sketchpad.js")
+PLAYGROUND = Path(__file__).parents[1] / "site" / "playground" / "dist"
 _CANVAS = """<canvas width=256 height=256 style="background:black; touch-action:none; cursor:crosshair"></canvas>
 <button>clear</button>
 <script>{script}</script>"""
@@ -73,3 +78,40 @@ class Sketchpad:
         ImageDraw.Draw(example).line([(70, 50), (60, 140), (190, 135)], "white", 22, joint="curve")
         ImageDraw.Draw(example).line([(180, 70), (165, 220)], "white", 22)
         return example
+
+
+def playground(height: int = 900) -> None:
+    """Show the web page's playground in a notebook cell, from the files that ``make site`` builds in a clone.
+
+    Without these files, it says how to get them. The notebook must run on the computer that shows it, or on Colab.
+
+    Args:
+        height: of the cell, in pixels.
+    """
+    if not (PLAYGROUND / "index.html").exists():
+        print("The playground is not built here: `make site` in a clone of the course does so, with Node 20 or newer.")
+        return
+    port = _serve(PLAYGROUND)
+    if "google.colab" in sys.modules:  # whose browser reaches this computer only through Colab
+        sys.modules["google.colab"].output.serve_kernel_port_as_iframe(port, height=str(height))
+        return
+    from IPython.display import IFrame, display
+
+    display(IFrame(f"http://127.0.0.1:{port}/", "100%", height))
+
+
+class _Files(SimpleHTTPRequestHandler):
+    """Serves a folder without a word; some Windows systems would call a script a plain text."""
+
+    extensions_map = SimpleHTTPRequestHandler.extensions_map | {".js": "text/javascript"}
+
+    def log_message(self, *arguments: Any) -> None:
+        pass
+
+
+@cache
+def _serve(folder: Path) -> int:
+    """Serve a folder to this computer alone, for as long as the notebook runs: the port."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Files, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_port
